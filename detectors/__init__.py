@@ -1,0 +1,1 @@
+"""What pixels say, and the judgement that turns all evidence into one status."""
