@@ -1,0 +1,120 @@
+"""``countermark inspect``: everything in one file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from countermark.cli.common import JSON_OPTION, emit_json
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+    from countermark.scanning import ScanResult
+
+__all__ = ["inspect_command"]
+
+
+def inspect_command(
+    path: Path = typer.Argument(..., metavar="FILE", help="File to look into."),
+    as_json: bool = JSON_OPTION,
+) -> int:
+    """Show everything in one file: manifest tree, validation codes, metadata, container."""
+    from countermark.scanning import scan
+
+    result = scan(path)
+    if as_json:
+        emit_json(result.to_dict())
+    else:
+        _show(result)
+    return 3 if result.status.value == "error" else 1 if result.status.is_finding else 0
+
+
+def _show(result: ScanResult) -> None:
+    from rich.console import Console
+
+    from countermark.report.text import write_text
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200  # a pipe has no width; nothing should be cut
+    write_text([result], sys.stdout)
+    manifest = result.by_name("c2pa")
+    if manifest is not None and manifest.found:
+        console.print(_manifest_tree(manifest.detail))
+    metadata = result.by_name("metadata")
+    if metadata is not None and metadata.detail.get("signatures"):
+        console.print(_metadata_tree(metadata.detail))
+    console.print(_timing_line(result), style="dim")
+
+
+def _label(*parts: Any, style: str = "") -> Any:
+    from rich.text import Text
+
+    from countermark.report.words import clean
+
+    return Text(" ".join(clean(p) for p in parts if p not in ("", None)), style=style, overflow="fold")
+
+
+def _manifest_tree(detail: Any) -> Tree:
+    """The active manifest at the root, its ingredients below, each with its own manifest."""
+    from rich.tree import Tree
+
+    tree = Tree(_label("C2PA:", detail.get("presence"), detail.get("validation_state"), style="bold"))
+    for key in ("integrity", "signature", "time", "signed_at", "trust_list", "note"):
+        if detail.get(key):
+            tree.add(_label(f"{key.replace('_', ' ')}:", detail[key]))
+    nodes = {n["label"]: n for n in detail.get("manifests", [])}
+    if detail.get("active_manifest") in nodes:
+        _add_node(tree, nodes, detail["active_manifest"], set(), detail.get("claim_path") or [])
+    return tree
+
+
+def _add_node(tree: Tree, nodes: dict[str, Any], label: str, seen: set[str], path: list[str]) -> None:
+    node = nodes[label]
+    says = " <- makes the claim" if path and path[-1] == label else ""
+    branch = tree.add(_label(f"manifest {label[-12:]}", node["generator"], says, style="bold"))
+    signer = node["signer"]
+    who = signer["organisation"] or signer["name"] or "unknown"
+    flags = " ".join(f for f in ("expired", "revoked", "denied") if signer[f])
+    branch.add(_label(f"signed by {who}, trust {signer['trust']}", signer["provider"], flags))
+    if signer["issuer"]:
+        branch.add(_label("issued by", signer["issuer"], "until", signer["not_after"][:10]))
+    for action in node["actions"]:
+        source = action["source_type"].rsplit("/", 1)[-1]
+        branch.add(_label(action["name"], source, action["agent"], action["description"]))
+    for alg, value in node["soft_bindings"]:
+        branch.add(_label("soft binding", alg, value))
+    if node["signals"]:
+        branch.add(_label("signals:", ", ".join(s.rpartition("_")[2] for s in node["signals"])))
+    for code in node["failures"]:
+        branch.add(_label("failed:", code, style="red"))
+    seen.add(label)
+    for ingredient in node["ingredients"]:
+        child = ingredient["label"]
+        twig = branch.add(_label(ingredient["relationship"], ingredient["title"]))
+        if child in nodes and child not in seen:
+            _add_node(twig, nodes, child, seen, path)
+
+
+def _metadata_tree(detail: Any) -> Tree:
+    from rich.tree import Tree
+
+    tree = Tree(_label("Metadata (declared, not signed)", style="bold"))
+    for match in detail["signatures"]:
+        branch = tree.add(_label(match["id"], f"says {match['claim']}"))
+        branch.add(_label("in", match["carrier"], match["key"]))
+        for key in ("generator", "model", "prompt", "value"):
+            if match[key]:
+                branch.add(_label(f"{key}:", match[key]))
+    for problem in detail.get("problems", []):
+        tree.add(_label("problem:", problem, style="red"))
+    return tree
+
+
+def _timing_line(result: ScanResult) -> str:
+    parts = [f"{e.name} {e.ms:.1f} ms" for e in result.evidence]
+    return f"sha256 {result.sha256}\n{', '.join(parts)}, total {result.timings_ms.get('total', 0.0):.1f} ms"
