@@ -1,14 +1,9 @@
-"""Invisible watermark codecs. Not part of this version yet: `CODECS` is where they register.
+"""Invisible watermark codecs.
 
-A codec is an `countermark.provenance.evidence.Examiner` of kind ``watermark`` that reads
-`Upload.pixels`, states the statistic, the p-value and the number of hypotheses searched in
-``detail``, and claims with strength ``keyed`` (secret key) or ``declared`` (public mark).
+`lattice` is invisible-watermark's dwtDct and dwtDctSvd; `known` finds the public messages that generators
+write; `stamp_mark` is the registry id that `stamp` embeds; `rivagan` is an optional adapter.
 """
 
-from __future__ import annotations
+from countermark.provenance.watermark.examiners import PublicMarksExaminer
 
-from countermark.provenance.evidence import Examiner
-
-__all__ = ["CODECS"]
-
-CODECS: list[Examiner] = []
+__all__ = ["PublicMarksExaminer"]
