@@ -95,13 +95,24 @@ class ScanResult:
         )
 
 
-def default_examiners() -> list[Examiner]:
-    """Examiners in the order in which a reader wants their answers."""
+def default_examiners(thorough: bool = False) -> list[Examiner]:
+    """Examiners in the order in which a reader wants their answers.
+
+    Args:
+        thorough: search longer for marks than a scan of many files should.
+    """
     from countermark.provenance.manifest import ManifestExaminer
     from countermark.provenance.metadata import ContainerExaminer, MetadataExaminer
-    from countermark.provenance.watermark import CODECS
+    from countermark.provenance.recover import RegistryExaminer
+    from countermark.provenance.watermark import PublicMarksExaminer
 
-    return [ManifestExaminer(), MetadataExaminer(), ContainerExaminer(), *CODECS]
+    return [
+        ManifestExaminer(),
+        MetadataExaminer(),
+        PublicMarksExaminer(thorough),
+        RegistryExaminer(),
+        ContainerExaminer(),
+    ]
 
 
 def scan(

@@ -34,7 +34,8 @@ class Facts:
         denied: the signer is on the deny list or revoked.
         metadata_ai: unsigned metadata say AI.
         mark: strongest watermark found.
-        registry: our own record of this picture was found (watermark id or fingerprint).
+        registry: our own record of this picture was found, by its bytes or by watermark id and fingerprint.
+        seen: a record with the same fingerprint was found and nothing else; a hint.
         declared: what the uploader says.
         reviewed: what human reviewers decided.
         second_reviewer: whether two of them did.
@@ -50,6 +51,7 @@ class Facts:
     metadata_ai: bool = False
     mark: Mark = "none"
     registry: bool = False
+    seen: bool = False
     declared: Said = "none"
     reviewed: Said = "none"
     second_reviewer: bool = False
@@ -181,6 +183,8 @@ def _statistical(f: Facts) -> Verdict:
     failed = "examiner.failed" if f.failed else ""
     if f.classifier == "high":
         return _verdict(Status.LIKELY_AI, "classifier.high", remote, failed, review=True)
+    if f.seen:
+        return _verdict(Status.INCONCLUSIVE, "registry.same_fingerprint", remote, failed, review=True)
     if f.classifier in ("abstained", "mid"):
         return _verdict(Status.INCONCLUSIVE, f"classifier.{f.classifier}", remote, failed)
     if remote or failed:
@@ -222,6 +226,15 @@ def _mark_of(evidence: Evidence) -> Mark:
     return "keyed" if keyed else "public"
 
 
+def _registry_facts(evidence: Evidence, known: dict[str, Any]) -> dict[str, Any]:
+    """A record counts fully when proven; a watermark id on another picture is a mark that anybody can copy."""
+    if evidence.strength == Strength.KEYED:
+        return {"registry": True}
+    if "watermark" in evidence.detail.get("by", ()):
+        return {"mark": known.get("mark", "public")}
+    return {"seen": True}
+
+
 def facts_of(evidence: Iterable[Evidence], unread: bool = False) -> Facts:
     """Reduce evidence to facts.
 
@@ -241,8 +254,8 @@ def facts_of(evidence: Iterable[Evidence], unread: bool = False) -> Facts:
             table["metadata_ai"] = True
         elif item.kind == Kind.WATERMARK and item.claim.is_ai:
             table["mark"] = "keyed" if "keyed" in (table.get("mark"), _mark_of(item)) else "public"
-        elif item.kind == Kind.REGISTRY and item.claim.is_ai and item.strength == Strength.KEYED:
-            table["registry"] = True
+        elif item.kind == Kind.REGISTRY and item.claim.is_ai:
+            table.update(_registry_facts(item, table))
         elif item.kind == Kind.DECLARATION:
             table["declared"] = "ai" if item.claim.is_ai else "not_ai"
         elif item.kind == Kind.CLASSIFIER:

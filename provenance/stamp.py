@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from countermark.provenance.errors import MarkError, UsageError
+from countermark.provenance.fingerprint import Fingerprint, fingerprint
 from countermark.provenance.home import atomic_write
 from countermark.provenance.keys import Signing, local_signing
 from countermark.provenance.manifest.read import read_manifest
 from countermark.provenance.manifest.trust import TrustStore, default_trust
-from countermark.provenance.manifest.vocabulary import source_type_claim, source_type_name
 from countermark.provenance.manifest.write import Parent, sign_manifest
 from countermark.provenance.metadata.carriers import read_carriers
 from countermark.provenance.metadata.write import Labels, can_write, write_labels
-from countermark.provenance.origin import Origin
+from countermark.provenance.origin import Origin, SoftBinding
+from countermark.provenance.registry import ID_BITS, Record, Registry, default_registry, new_id
 from countermark.provenance.upload import Upload
+from countermark.provenance.upload.reencode import replace_pixels, why_not
+from countermark.provenance.watermark.stamp_mark import ALGORITHM, can_carry, embed_id, read_id_bits
 
 __all__ = ["MARKS", "Stamped", "stamp_bytes", "write_stamped"]
 
-MARKS = ("metadata", "manifest")
+MARKS = ("watermark", "metadata", "manifest")
+_WRONG_BITS = 6  # of 64: chance rate 4.6e-12 a record
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,7 @@ class Stamped:
         skipped: marks that this format cannot carry, with the reason.
         manifest: manifest store bytes, empty without a manifest.
         manifest_label: label of the active manifest.
+        mark_id: registry id of this picture, 16 hex digits; the watermark carries it.
         warnings: things the user should know.
     """
 
@@ -43,6 +50,7 @@ class Stamped:
     skipped: tuple[str, ...] = ()
     manifest: bytes = b""
     manifest_label: str = ""
+    mark_id: str = ""
     warnings: tuple[str, ...] = ()
 
 
@@ -51,11 +59,11 @@ def stamp_bytes(
     origin: Origin,
     signing: Signing | None = None,
     *,
-    marks: Sequence[str] = MARKS,
+    marks: Sequence[str] | None = None,
     parents: Sequence[Parent] = (),
-    check: Callable[[bytes, Stamped], None] | None = None,
+    registry: Registry | None = None,
 ) -> Stamped:
-    """Mark one image.
+    """Mark one image and enter it in the registry.
 
     A manifest that the image already has becomes the parent of the new one, so that nothing of its
     history is lost.
@@ -64,9 +72,9 @@ def stamp_bytes(
         source: the image.
         origin: what to say about it.
         signing: whose signature; default is the local key.
-        marks: which of `MARKS` to write.
+        marks: which of `MARKS` to write; each must succeed. None writes all that the picture can carry.
         parents: further files that went into it.
-        check: called with the result; raises when it is not as it should be.
+        registry: default is the one of this machine.
 
     Raises:
         UsageError: unknown mark, or a file that is no image.
@@ -76,21 +84,70 @@ def stamp_bytes(
     chosen = check_marks(marks)
     if source.format.name in ("svg", "pdf") or not source.media_type.startswith("image/"):
         raise UsageError(f"{source.path or 'input'} is {source.media_type}; stamp takes images.")
+    key = (signing or local_signing()) if "manifest" in chosen else None
     title = Path(source.path).name if source.path else "image"
-    result = Stamped(source.data, source.media_type, ())
+    result = Stamped(source.data, source.media_type, (), mark_id=new_id())
+    if "watermark" in chosen:
+        result = _with_watermark(result, source, origin)
     if "metadata" in chosen:
-        result = _with_labels(result, source, origin)
-    if "manifest" in chosen:
+        result = _with_labels(result, Upload(result.data, source.path, source.limits), origin)
+    if key is not None:
         own = [Parent(source.data, source.media_type, title)] if _has_manifest(source) else []
-        result = _with_manifest(result, origin, signing or local_signing(), title, [*own, *parents])
-    _read_back(result, source, origin)
-    if check is not None:
-        check(result.data, result)
+        result = _with_manifest(result, origin, key, title, [*own, *parents])
+    if marks is not None and result.skipped:
+        raise MarkError(f"{'; '.join(result.skipped)}. Nothing was saved; leave it out of --marks.")
+    result = _read_back(result, source, origin)
+    store = default_registry() if registry is None else registry
+    store.add(_record(result, Upload(result.data, source.path, source.limits), origin, title))
     return result
 
 
-def check_marks(marks: Sequence[str]) -> tuple[str, ...]:
-    """The marks in writing order, or `UsageError` for an unknown name."""
+def _record(result: Stamped, stamped: Upload, origin: Origin, title: str) -> Record:
+    header = stamped.header
+    plain = Fingerprint(bytes(32), 0)
+    return Record(
+        mark_id=result.mark_id,
+        sha256=stamped.sha256,
+        fingerprint=fingerprint(stamped.view) if stamped.format.raster else plain,
+        media_type=stamped.media_type,
+        width=header.width if header else 0,
+        height=header.height if header else 0,
+        title=title,
+        source_type=origin.source_type,
+        binding_alg=ALGORITHM if "watermark" in result.marks else "",
+        manifest_id=result.manifest_label,
+        manifest=result.manifest,
+    )
+
+
+def _with_watermark(result: Stamped, source: Upload, origin: Origin) -> Stamped:
+    """The registry id in the pixels, where the file allows it and the picture is said to be AI's."""
+    header = source.header
+    reason = why_not(source)
+    if reason is None and not origin.is_ai:
+        reason = "only AI pictures are watermarked"
+    if reason is None and header is not None and not can_carry(header.height, header.width):
+        reason = f"{header.width} x {header.height} is too small"
+    if reason is not None:
+        return replace(result, skipped=(*result.skipped, f"watermark: {reason}"))
+    data = replace_pixels(source, embed_id(source.pixels, result.mark_id))
+    wrong = _wrong_bits(Upload(data, source.path, source.limits), result.mark_id)
+    if wrong > _WRONG_BITS:
+        reason = f"this picture's colours leave it no room ({wrong} of {ID_BITS} bits do not read back)"
+        return replace(result, skipped=(*result.skipped, f"watermark: {reason}"))
+    return replace(result, data=data, marks=(*result.marks, "watermark"))
+
+
+def _wrong_bits(stamped: Upload, mark_id: str) -> int:
+    bits = read_id_bits(stamped.pixels)
+    wanted = np.unpackbits(np.frombuffer(bytes.fromhex(mark_id), np.uint8)).astype(bool)
+    return ID_BITS if bits is None else int((bits != wanted).sum())
+
+
+def check_marks(marks: Sequence[str] | None) -> tuple[str, ...]:
+    """The marks in writing order, all for None, or `UsageError` for an unknown name."""
+    if marks is None:
+        return MARKS
     unknown = [m for m in marks if m not in MARKS]
     if unknown or not marks:
         got = ", ".join(unknown) or "none"
@@ -119,33 +176,42 @@ def _with_labels(result: Stamped, source: Upload, origin: Origin) -> Stamped:
 
 
 def _with_manifest(result: Stamped, origin: Origin, signing: Signing, title: str, parents: Sequence[Parent]) -> Stamped:
-    signed = sign_manifest(result.data, result.media_type, origin, signing, title=title, parents=parents, verify=False)
+    binding = SoftBinding(ALGORITHM, result.mark_id) if "watermark" in result.marks else None
+    signed = sign_manifest(
+        result.data,
+        result.media_type,
+        origin,
+        signing,
+        title=title,
+        parents=parents,
+        binding=binding,
+        verify=False,
+    )
     warnings = (*result.warnings, signed.warning) if signed.warning else result.warnings
     marks = (*result.marks, "manifest")
     return replace(result, data=signed.data, marks=marks, manifest=signed.manifest, warnings=warnings)
 
 
-def _read_back(result: Stamped, source: Upload, origin: Origin) -> None:
+def _read_back(result: Stamped, source: Upload, origin: Origin) -> Stamped:
     """Every mark is read again from the bytes that will be handed out."""
     again = Upload(result.data, source.path, source.limits)
+    if "watermark" in result.marks:
+        wrong = _wrong_bits(again, result.mark_id)
+        if wrong > _WRONG_BITS:
+            raise MarkError(f"The watermark does not read back ({wrong} bits wrong); nothing was saved.")
     if "metadata" in result.marks:
         fields = read_carriers(again).fields
         if not any(f.key.endswith("DigitalSourceType") and f.value == origin.source_type for f in fields):
             raise MarkError("The IPTC label was written but does not read back; nothing was saved.")
     if "manifest" not in result.marks:
-        return
+        return result
     report = read_manifest(again, replace(default_trust(), providers=()))
     said = report.nodes[report.active].source_types if report.nodes else ()
     if report.integrity != "ok" or report.signature != "ok" or origin.source_type not in said:
         raise MarkError(
             f"The manifest was written but does not read back ({report.note or report.state}); nothing was saved."
         )
-
-
-def describe(origin: Origin) -> str:
-    """One line for a person: what the marks say."""
-    claim = source_type_claim(origin.source_type)
-    return f"{source_type_name(origin.source_type)} ({claim.value})"
+    return replace(result, manifest_label=report.active)
 
 
 def write_stamped(result: Stamped, target: Path, source: Path | None, in_place: bool, force: bool = False) -> None:

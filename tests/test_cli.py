@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from countermark.cli import main
 
@@ -29,9 +30,12 @@ def folder(tmp_path: Path, encode) -> Path:
 
 
 @pytest.fixture
-def marked(keys, folder, tmp_path) -> Path:
-    target = folder / "marked.jpg"
-    assert main(["stamp", str(folder / "plain.jpg"), "-o", str(target), "--model", "SDXL"]) == 0
+def marked(keys, folder, tmp_path, encode) -> Path:
+    from skimage import data
+
+    source, target = tmp_path / "source.jpg", folder / "marked.jpg"
+    source.write_bytes(encode("JPEG", Image.fromarray(data.coffee())))
+    assert main(["stamp", str(source), "-o", str(target), "--model", "SDXL"]) == 0
     return target
 
 
@@ -141,7 +145,7 @@ def test_stamp_messages(folder, keys, tmp_path, capsys):
         ([source], "Name an output"),
         ([source, "-o", source], "is the input itself"),
         ([source, "-o", str(tmp_path / "x.jpg"), "--source-type", "digitalCaptur"], "Did you mean digitalCapture"),
-        ([source, "-o", str(tmp_path / "x.jpg"), "--marks", "glitter"], "allowed are metadata, manifest"),
+        ([source, "-o", str(tmp_path / "x.jpg"), "--marks", "glitter"], "allowed are watermark, metadata, manifest"),
         ([source, "-o", str(tmp_path / "x.jpg"), "--set", "seed"], "takes name=value"),
         ([source, "-o", str(tmp_path / "x.jpg"), "--cert", "a.pem"], "go together"),
         ([source, "-o", str(tmp_path / "x.jpg"), "--tsa-required"], "needs --tsa"),
@@ -149,13 +153,19 @@ def test_stamp_messages(folder, keys, tmp_path, capsys):
         assert main(["stamp", *arguments]) == 2
         assert words in capsys.readouterr().err
     assert main(["stamp", source, "-o", str(tmp_path / "x.jpg"), "--json", "--set", "seed=7"]) == 0
-    assert json.loads(capsys.readouterr().out)["marks"] == ["metadata", "manifest"]
+    assert json.loads(capsys.readouterr().out)["marks"] == ["watermark", "metadata", "manifest"]
 
 
 def test_inspect_shows_the_tree_and_the_signatures(marked, capsys):
     assert main(["inspect", str(marked)]) == 1
     out = capsys.readouterr().out
-    for words in ("c2pa.created trainedAlgorithmicMedia", "trusted on this machine", "iptc.digital_source_type", "ms"):
+    for words in (
+        "c2pa.created trainedAlgorithmicMedia",
+        "trusted on this machine",
+        "sdxl:",
+        "hypotheses",
+        "soft binding",
+    ):
         assert words in out
     assert main(["inspect", "--json", str(marked)]) == 1
     assert json.loads(capsys.readouterr().out)["status"] == "ai_generated_confirmed"
@@ -210,7 +220,8 @@ def test_an_internal_error_is_one_line(folder, capsys, monkeypatch):
 
 
 def test_every_command_has_help_and_json(capsys):
-    commands = [["scan"], ["stamp"], ["inspect"], ["doctor"], ["keys", "init"], ["keys", "show"]]
+    commands = [["scan"], ["stamp"], ["inspect"], ["recover"], ["doctor"], ["keys", "init"], ["keys", "show"]]
+    commands += [["registry", "list"], ["registry", "show"], ["registry", "remove"]]
     commands += [["trust", "list"], ["trust", "add"], ["trust", "update"]]
     for command in commands:
         assert main([*command, "--help"]) == 0

@@ -54,7 +54,7 @@ def test_invariants_hold_for_every_combination():
             assert verdict.review
         if status is Status.AI_GENERATED_WATERMARKED:
             assert f.keyed
-    assert count == 5 * 5 * 2 * 2 * 2 * 3 * 2 * 3 * 3 * 2 * 5 * 2 * 2
+    assert count == 5 * 5 * 2 * 2 * 2 * 3 * 2 * 2 * 3 * 3 * 2 * 5 * 2 * 2
 
 
 def test_the_classifier_never_moves_a_strong_status():
@@ -95,6 +95,8 @@ def test_low_score_is_no_evidence_and_high_score_asks_for_a_person():
         (Facts(declared="not_ai", classifier="high"), Status.LIKELY_AI, True),
         (Facts(declared="ai"), Status.AI_DECLARED, False),
         (Facts(metadata_ai=True), Status.AI_MARKED_UNSIGNED, False),
+        (Facts(seen=True), Status.INCONCLUSIVE, True),
+        (Facts(seen=True, classifier="low"), Status.INCONCLUSIVE, True),
         (Facts("remote"), Status.INCONCLUSIVE, False),
         (Facts(failed=True), Status.INCONCLUSIVE, False),
         (Facts(unread=True), Status.ERROR, False),

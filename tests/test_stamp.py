@@ -12,6 +12,7 @@ import pytest
 import countermark as cm
 from countermark.provenance import stamp as stamp_module
 from countermark.provenance.manifest.write import Parent
+from countermark.provenance.registry import default_registry
 
 
 @pytest.fixture
@@ -22,14 +23,16 @@ def picture(tmp_path: Path, encode) -> Path:
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF"])
-def test_a_stamped_image_is_confirmed_and_its_pixels_are_untouched(keys, tmp_path, encode, form):
+def test_a_stamped_image_is_confirmed_and_only_the_watermark_touches_pixels(keys, tmp_path, encode, form):
     source = encode(form)
     stamped = cm.stamp(source, None, cm.Origin(model="m"))
     result = cm.scan(stamped.data)
     assert result.status is cm.Status.AI_GENERATED_CONFIRMED
-    assert np.array_equal(cm.Upload(source).pixels, cm.Upload(stamped.data).pixels)
     assert "manifest" in stamped.marks
+    assert ("watermark" in stamped.marks) == (form not in ("TIFF", "GIF"))
     assert bool(stamped.skipped) == (form in ("AVIF", "TIFF", "GIF"))
+    bare = cm.stamp(source, None, cm.Origin(model="m"), marks=["manifest"])
+    assert np.array_equal(cm.Upload(source).pixels, cm.Upload(bare.data).pixels)
 
 
 def test_edited_and_captured_origins_scan_as_what_they_say(keys, encode):
@@ -47,6 +50,9 @@ def test_stripped_of_everything_it_is_no_evidence_and_never_authentic(keys, enco
 
 def test_metadata_alone_is_unsigned(keys, encode):
     stamped = cm.stamp(encode(), None, cm.Origin(), marks=["metadata"])
+    assert cm.scan(stamped.data).status is cm.Status.AI_GENERATED_WATERMARKED  # the registry knows these bytes
+    (keys.parent / "registry.sqlite").unlink()
+    default_registry().close()
     assert cm.scan(stamped.data).status is cm.Status.AI_MARKED_UNSIGNED
 
 
@@ -136,6 +142,12 @@ def test_documents_are_refused(keys, tmp_path):
     path.write_bytes(b"%PDF-1.4\n%%EOF")
     with pytest.raises(cm.UsageError, match="stamp takes images"):
         cm.stamp(path, tmp_path / "y.pdf")
+
+
+def test_marks_asked_for_by_name_must_succeed(keys, encode):
+    assert cm.stamp(encode("GIF"), None, cm.Origin()).skipped
+    with pytest.raises(cm.MarkError, match="gif files keep their pixels"):
+        cm.stamp(encode("GIF"), None, cm.Origin(), marks=["watermark", "manifest"])
 
 
 def test_tc260_is_written_only_for_ai(keys, encode):

@@ -23,9 +23,9 @@ def inspect_command(
     as_json: bool = JSON_OPTION,
 ) -> int:
     """Show everything in one file: manifest tree, validation codes, metadata, container."""
-    from countermark.scanning import scan
+    from countermark.scanning import default_examiners, scan
 
-    result = scan(path)
+    result = scan(path, examiners=default_examiners(thorough=True))
     if as_json:
         emit_json(result.to_dict())
     else:
@@ -48,6 +48,7 @@ def _show(result: ScanResult) -> None:
     metadata = result.by_name("metadata")
     if metadata is not None and metadata.detail.get("signatures"):
         console.print(_metadata_tree(metadata.detail))
+    console.print(_marks_tree(result))
     console.print(_timing_line(result), style="dim")
 
 
@@ -112,6 +113,37 @@ def _metadata_tree(detail: Any) -> Tree:
                 branch.add(_label(f"{key}:", match[key]))
     for problem in detail.get("problems", []):
         tree.add(_label("problem:", problem, style="red"))
+    return tree
+
+
+def _marks_tree(result: ScanResult) -> Tree:
+    """Each mark looked for, with its statistic, its p-value and the number of hypotheses searched."""
+    from rich.tree import Tree
+
+    tree = Tree(_label("Watermarks looked for", style="bold"))
+    public, registry = result.by_name("public-marks"), result.by_name("registry")
+    detail = public.detail if public else {}
+    if "skipped" in detail:
+        tree.add(_label("public marks: not looked for,", detail["skipped"]))
+    for mark in detail.get("marks", []):
+        found = f"FOUND ({mark['channel_order']}, search {mark['search']})" if mark["found"] else "not found"
+        numbers = f"t {mark['statistic']:.1f}, p {mark['p_value']:.1e}, {mark['hypotheses']:,} hypotheses"
+        tree.add(_label(f"{mark['mark']}:", found, numbers, style="bold" if mark["found"] else "dim"))
+    own = registry.detail if registry else {}
+    if mark := own.get("watermark"):
+        found = "FOUND" if mark["found"] else "not found"
+        tree.add(
+            _label(
+                f"registry id {mark['value']}:",
+                found,
+                f"{mark['wrong_bits']} of 64 bits wrong, p {mark['p_value']:.1e}",
+            )
+        )
+    if own:
+        apart = own.get("fingerprint_distance")
+        tree.add(
+            _label("registry:", own["state"], f"fingerprint {apart} of 256 bits apart" if apart is not None else "")
+        )
     return tree
 
 

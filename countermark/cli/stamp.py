@@ -31,7 +31,9 @@ def stamp_command(
     parameter: list[str] = typer.Option([], "--set", help="Further fact for the manifest, name=value; repeatable."),
     training: str = typer.Option("", "--training", help="May others train on it: notAllowed, allowed, constrained."),
     tc260: str = typer.Option("", "--tc260", help="Content producer code: also write the Chinese implicit label."),
-    marks: str = typer.Option("metadata,manifest", "--marks", help="Marks to write, comma separated."),
+    marks: str | None = typer.Option(
+        None, "--marks", help="Of watermark,metadata,manifest: those that must be written. Default: all that fit."
+    ),
     cert: Path | None = typer.Option(None, "--cert", help="PEM certificate chain, leaf first; default: local key."),
     key: Path | None = typer.Option(None, "--key", help="PEM private key that goes with --cert."),
     tsa: str | None = typer.Option(None, "--tsa", help="Time-stamping service (http address). The only network use."),
@@ -60,7 +62,7 @@ def stamp_command(
         target,
         origin,
         signing=_signing(cert, key, tsa, tsa_required),
-        marks=[m.strip() for m in marks.split(",") if m.strip()],
+        marks=None if marks is None else [m.strip() for m in marks.split(",") if m.strip()],
         in_place=in_place,
         force=force,
     )
@@ -73,13 +75,14 @@ def stamp_command(
                 "output": str(target),
                 "marks": list(result.marks),
                 "skipped": list(result.skipped),
+                "registry_id": result.mark_id,
                 "source_type": origin.source_type,
                 "bytes": len(result.data),
                 "warnings": list(result.warnings),
             }
         )
         return 0
-    typer.echo(f"{target}: wrote {' and '.join(result.marks)}, all read back.")
+    typer.echo(f"{target}: wrote {', '.join(result.marks)}; all read back. Registry id {result.mark_id}.")
     for reason in result.skipped:
         typer.echo(f"  not written: {reason}")
     return 0

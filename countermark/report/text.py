@@ -67,9 +67,9 @@ def _block(result: ScanResult) -> Text:
     text.append(f"\n  {result.summary}\n", style="default")
     for item in result.evidence:
         strength = item.strength.value if item.strength else "error" if item.error else "-"
-        name = item.kind.value if item.name in ("c2pa", item.kind.value) else item.name
+        name = item.kind.value if item.name in ("c2pa", item.kind.value) else item.name.replace("public-", "public ")
         style = "default" if item.found or item.error else "dim"
-        text.append(f"  {name:<12}{strength:<12}{item.claim.value:<12}{explain(item)}\n", style=style)
+        text.append(f"  {name:<14}{strength:<12}{item.claim.value:<12}{explain(item)}\n", style=style)
     if result.error:
         text.append(f"  {clean(result.error)}\n", style="red")
     text.append(f"  reasons: {', '.join(result.reasons)}\n", style="dim")

@@ -33,7 +33,7 @@ def explain(evidence: Evidence) -> str:
         return _metadata(evidence.detail)
     if evidence.kind == Kind.DECLARATION:
         return f"the uploader says: {clean(evidence.detail.get('says', ''))}"
-    return clean(evidence.detail.get("summary", "found"))
+    return clean(evidence.detail.get("summary") or "found")
 
 
 def _manifest(detail: Any) -> str:

@@ -18,7 +18,7 @@ from countermark.provenance.upload.sniff import Format
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Header", "Pixels", "decode_rgb", "decode_rgba", "decode_view", "open_image", "read_header"]
+__all__ = ["Header", "Pixels", "decode_rgb", "decode_rgba", "decode_view", "open_image", "orient", "read_header"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -142,7 +142,7 @@ def _orientation(image: Image.Image, fmt: Format) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _orient(pixels: Pixels, orientation: int) -> Pixels:
+def orient(pixels: Pixels, orientation: int) -> Pixels:
     """Turn stored pixels (H, W, C) upright (EXIF 3.0, 4.6.5.1.6)."""
     if orientation == 1:
         return pixels
@@ -207,7 +207,7 @@ def decode_rgb(data: bytes, fmt: Format, header: Header, limits: Limits) -> Pixe
     pixels = _decode_jpeg(data, small=False) if fmt.name == "jpeg" else None
     if pixels is None:
         pixels = _to_rgb(_load(open_image(data, fmt, limits), fmt))
-    return _orient(pixels, header.orientation)
+    return orient(pixels, header.orientation)
 
 
 def decode_rgba(data: bytes, fmt: Format, limits: Limits) -> Pixels | None:
@@ -226,7 +226,7 @@ def decode_view(data: bytes, fmt: Format, header: Header, limits: Limits, side: 
     pixels = _decode_jpeg(data, small=True) if fmt.name == "jpeg" else None
     if pixels is None:
         pixels = _to_rgb(_load(open_image(data, fmt, limits), fmt))
-    pixels = _orient(pixels, header.orientation)
+    pixels = orient(pixels, header.orientation)
     height, width = pixels.shape[:2]
     if max(height, width) <= side:
         return pixels
