@@ -1,1 +1,1 @@
-"""From a status to labels and duties: packs, engine, label drawing. Not part of this version yet."""
+"""From a status to labels and duties: packs are data, the engine is small, every decision can be replayed."""
