@@ -1,0 +1,85 @@
+"""What would change if another version of a pack decided over the same scans."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from countermark.detectors.status import Status
+from countermark.policies.engine import Compiled, context_of, decide
+from countermark.provenance.errors import UsageError
+
+__all__ = ["Change", "read_scans", "simulate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One scan that two packs decide differently.
+
+    Attributes:
+        path, status: of the scan.
+        before, after: ``rule: action`` of each pack.
+    """
+
+    path: str
+    status: str
+    before: str
+    after: str
+
+
+def read_scans(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    """Scan objects of JSON Lines or JSON files, or of all such files in a folder.
+
+    Raises:
+        UsageError: a file is no scan report; names the line.
+    """
+    for path in paths:
+        files = sorted([*path.rglob("*.jsonl"), *path.rglob("*.json")]) if path.is_dir() else [path]
+        for file in files:
+            try:
+                text = file.read_text("utf-8")
+            except OSError as exc:
+                raise UsageError(f"{file}: {exc.strerror or exc}.") from exc
+            yield from _parse(text, file)
+
+
+def _parse(text: str, file: Path) -> Iterator[dict[str, Any]]:
+    lines = json.loads(text) if text.lstrip().startswith("[") else None
+    if lines is not None:
+        yield from (item for item in lines if isinstance(item, dict) and "status" in item)
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            item = json.loads(line)
+        except ValueError as exc:
+            raise UsageError(f"{file}, line {number}: not JSON. Give a report of `scan --format jsonl`.") from exc
+        if not isinstance(item, dict) or "status" not in item:
+            raise UsageError(f"{file}, line {number}: no scan object. Give a report of `scan --format jsonl`.")
+        yield item
+
+
+def simulate(
+    scans: Iterable[dict[str, Any]], before: Compiled, after: Compiled, traits: Iterable[str] = (), **where: Any
+) -> tuple[int, Counter[str], list[Change]]:
+    """Decide every scan with both packs.
+
+    Returns:
+        Number of scans, how often each ``before -> after`` occurs, and the scans that change.
+    """
+    total, moves, changes = 0, Counter[str](), []
+    said = list(traits)
+    for item in scans:
+        total += 1
+        context = context_of(Status(item["status"]), said, **where)
+        old, new = decide([before, after], context)
+        moves[f"{old.action} -> {new.action}"] += 1
+        if (old.action, old.text, old.review, old.removable) != (new.action, new.text, new.review, new.removable):
+            path = str(item.get("path") or "")
+            changes.append(Change(path, item["status"], f"{old.rule}: {old.action}", f"{new.rule}: {new.action}"))
+    return total, moves, changes
