@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from countermark.provenance.origin import Origin
     from countermark.provenance.stamp import Stamped
     from countermark.provenance.upload import Limits, Upload
-    from countermark.scanning import ScanResult, scan
+    from countermark.scanning import Policies, ScanResult, scan
     from countermark.stamping import stamp
 
 _root = _Path(__file__).resolve().parent.parent
@@ -45,6 +45,7 @@ _WHERE = {
     "MarkError": "provenance.errors",
     "MissingPart": "provenance.errors",
     "Origin": "provenance.origin",
+    "Policies": "scanning",
     "ScanResult": "scanning",
     "Stamped": "provenance.stamp",
     "Status": "detectors.status",
@@ -67,6 +68,7 @@ __all__ = [
     "MarkError",
     "MissingPart",
     "Origin",
+    "Policies",
     "ScanResult",
     "Stamped",
     "Status",

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from countermark.provenance.upload import DEFAULT_LIMITS, Limits
-from countermark.scanning import ScanResult, scan, unreadable
+from countermark.scanning import Policies, ScanResult, scan, unreadable
 
 __all__ = ["scan_many"]
 
@@ -21,19 +21,22 @@ _CHUNK = 8
 _IN_FLIGHT = 4  # chunks a worker; bounds memory however long the list is
 
 
-def scan_many(paths: Iterable[Path], jobs: int = 1, limits: Limits = DEFAULT_LIMITS) -> Iterator[ScanResult]:
+def scan_many(
+    paths: Iterable[Path], jobs: int = 1, limits: Limits = DEFAULT_LIMITS, policies: Policies | None = None
+) -> Iterator[ScanResult]:
     """Results in the order of the paths, one for each, whatever happens to a worker.
 
     Args:
         paths: files to scan; read lazily.
         jobs: number of processes; 1 scans in this one.
         limits: bounds checked before decoding.
+        policies: packs to apply to each.
     """
     if jobs <= 1:
         for path in paths:
-            yield scan(path, limits=limits)
+            yield scan(path, limits=limits, policies=policies)
         return
-    yield from _Pool(jobs, limits).run(paths)
+    yield from _Pool(jobs, limits, policies).run(paths)
 
 
 def _init_worker() -> None:
@@ -44,15 +47,15 @@ def _init_worker() -> None:
         warnings.simplefilter("ignore")  # as in the command line itself
 
 
-def _scan_chunk(paths: Sequence[Path], limits: Limits) -> list[ScanResult]:
-    return [scan(path, limits=limits) for path in paths]
+def _scan_chunk(paths: Sequence[Path], limits: Limits, policies: Policies | None) -> list[ScanResult]:
+    return [scan(path, limits=limits, policies=policies) for path in paths]
 
 
 class _Pool:
     """A process pool that replaces dead workers and finds the file that killed them."""
 
-    def __init__(self, jobs: int, limits: Limits) -> None:
-        self.jobs, self.limits = jobs, limits
+    def __init__(self, jobs: int, limits: Limits, policies: Policies | None) -> None:
+        self.jobs, self.limits, self.policies = jobs, limits, policies
         self.executor = self._new()
 
     def _new(self) -> ProcessPoolExecutor:
@@ -74,7 +77,7 @@ class _Pool:
 
     def _submit(self, chunk: Sequence[Path]) -> Future[list[ScanResult]] | None:
         try:
-            return self.executor.submit(_scan_chunk, chunk, self.limits)
+            return self.executor.submit(_scan_chunk, chunk, self.limits, self.policies)
         except BrokenProcessPool:
             return None
 
@@ -92,6 +95,6 @@ class _Pool:
             self.executor.shutdown(wait=False, cancel_futures=True)
             self.executor = self._new()
         try:
-            return self.executor.submit(_scan_chunk, (path,), self.limits).result()[0]
+            return self.executor.submit(_scan_chunk, (path,), self.limits, self.policies).result()[0]
         except BrokenProcessPool:
             return unreadable(str(path), "The worker process died while scanning this file; the file is unreadable.")

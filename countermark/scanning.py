@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from countermark.detectors.resolve import Verdict, resolve
 from countermark.detectors.status import SENTENCES, Status
@@ -16,7 +16,10 @@ from countermark.provenance.evidence import Claim, Evidence, Examiner, Kind, Str
 from countermark.provenance.upload import DEFAULT_LIMITS, Limits, Upload
 from countermark.provenance.version import VERSION
 
-__all__ = ["SCHEMA", "ScanResult", "default_examiners", "scan"]
+if TYPE_CHECKING:
+    from countermark.policies.model import Context
+
+__all__ = ["SCHEMA", "Policies", "ScanResult", "default_examiners", "policy_context", "scan"]
 
 SCHEMA = "countermark.scan/1"
 
@@ -95,6 +98,23 @@ class ScanResult:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """Which packs to apply, and what the caller knows about the picture and its place.
+
+    Attributes:
+        packs: pack ids, ``id@version``, file names, or ``all``.
+        traits: see `countermark.policies.model.TRAITS`; never guessed.
+        media, role, region: see `countermark.policies.model.Context`; empty for the default.
+    """
+
+    packs: tuple[str, ...]
+    traits: tuple[str, ...] = ()
+    media: str = ""
+    role: str = ""
+    region: str = ""
+
+
 def default_examiners(thorough: bool = False) -> list[Examiner]:
     """Examiners in the order in which a reader wants their answers.
 
@@ -120,6 +140,7 @@ def scan(
     *,
     examiners: Sequence[Examiner] | None = None,
     declared: Claim | None = None,
+    policies: Policies | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> ScanResult:
     """Say what a file is. Never raises for what the file contains: unreadable ones get status ``error``.
@@ -128,6 +149,7 @@ def scan(
         source: path, bytes, binary stream or `Upload`.
         examiners: default is `default_examiners`.
         declared: what the uploader says of it.
+        policies: packs to apply, with what the caller knows of the picture.
         limits: bounds checked before decoding.
 
     Raises:
@@ -140,7 +162,7 @@ def scan(
             path = str(source)
         upload = source if isinstance(source, Upload) else Upload.open(source, limits)
     except UnreadableError as exc:
-        return unreadable(path, str(exc))
+        return _decided(unreadable(path, str(exc)), policies)
     opened = time.perf_counter()
     evidence, unread = _gather(upload, default_examiners() if examiners is None else examiners)
     if declared is not None:
@@ -149,7 +171,36 @@ def scan(
     verdict = resolve(evidence, unread is not None)
     done = time.perf_counter()
     steps = {"open": opened - start, "examine": examined - opened, "resolve": done - examined, "total": done - start}
-    return _result(upload, verdict, evidence, unread, {k: v * 1000.0 for k, v in steps.items()})
+    result = _result(upload, verdict, evidence, unread, {k: v * 1000.0 for k, v in steps.items()})
+    return _decided(result, policies)
+
+
+def _decided(result: ScanResult, policies: Policies | None) -> ScanResult:
+    """The result with the duties of each pack, strictest first."""
+    if policies is None or not policies.packs:
+        return result
+    from countermark.policies.engine import combine, decide, select
+
+    decisions = decide(select(policies.packs), policy_context(result, policies))
+    review = result.review or any(d.review for d in decisions)
+    return replace(result, decisions=tuple(d.to_dict() for d in combine(decisions)), review=review)
+
+
+def policy_context(result: ScanResult, policies: Policies) -> Context:
+    """What the packs decide about: the status, what the caller said, and what a signed manifest says.
+
+    The manifest gives one trait: a signed claim that the picture was generated is one about the whole of it.
+
+    Raises:
+        UsageError: a word outside the vocabulary.
+    """
+    from countermark.policies.engine import context_of
+
+    traits = set(policies.traits)
+    if result.status is Status.AI_GENERATED_CONFIRMED:
+        traits.add("whole")
+    where = {k: v for k, v in (("media", policies.media), ("role", policies.role), ("region", policies.region)) if v}
+    return context_of(result.status, traits, **where)
 
 
 def _gather(upload: Upload, examiners: Sequence[Examiner]) -> tuple[list[Evidence], str | None]:

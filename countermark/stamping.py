@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from countermark.detectors.resolve import resolve
 from countermark.detectors.status import Status
-from countermark.provenance.errors import MarkError, UsageError
+from countermark.provenance.errors import CountermarkError, MarkError, UsageError
 from countermark.provenance.evidence import Evidence, run_examiner
 from countermark.provenance.keys import Signing
 from countermark.provenance.manifest.write import Parent
@@ -16,7 +17,7 @@ from countermark.provenance.origin import Origin
 from countermark.provenance.registry import Registry, default_registry
 from countermark.provenance.stamp import Stamped, stamp_bytes, write_stamped
 from countermark.provenance.upload import DEFAULT_LIMITS, Limits, Upload
-from countermark.scanning import default_examiners
+from countermark.scanning import Policies, default_examiners
 
 __all__ = ["stamp"]
 
@@ -32,6 +33,7 @@ def stamp(
     in_place: bool = False,
     force: bool = False,
     registry: Registry | None = None,
+    label: Policies | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Stamped:
     """Write all marks into an image, read them back, and only then save it.
@@ -46,6 +48,7 @@ def stamp(
         in_place: allow the output to be the input.
         force: allow another existing output to be replaced.
         registry: where to record it; default is the registry of this machine.
+        label: policy packs whose visible label is drawn on the result, with traits, role and region.
         limits: bounds checked before decoding.
 
     Raises:
@@ -60,10 +63,27 @@ def stamp(
     except MarkError:
         (registry or default_registry()).remove(result.mark_id)
         raise
+    if label is not None:
+        result = _labelled(result, label, upload.path, signing, registry)
     if output is not None:
         given = Path(upload.path) if upload.path else None
         write_stamped(result, Path(output), given, in_place, force)
     return result
+
+
+def _labelled(
+    result: Stamped, label: Policies, path: str | None, signing: Signing | None, registry: Registry | None
+) -> Stamped:
+    """The stamped picture with the label drawn and signed over; its other marks stay."""
+    from countermark.labelling import label_image
+
+    try:
+        done = label_image(Upload(result.data, path), label, signing=signing, registry=registry)
+    except CountermarkError:
+        (registry or default_registry()).remove(result.mark_id)
+        raise
+    asked = {"pack": done.decision.pack, "rule": done.decision.rule, **done.drawn}
+    return replace(result, data=done.data, label=asked)
 
 
 def _check_target(upload: Upload, output: str | Path | None) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +43,7 @@ class Stamped:
         manifest_label: label of the active manifest.
         mark_id: registry id of this picture, 16 hex digits; the watermark carries it.
         warnings: things the user should know.
+        label: the visible label drawn and who asked for it, or None.
     """
 
     data: bytes
@@ -52,6 +54,7 @@ class Stamped:
     manifest_label: str = ""
     mark_id: str = ""
     warnings: tuple[str, ...] = ()
+    label: Mapping[str, Any] | None = None
 
 
 def stamp_bytes(

@@ -15,7 +15,7 @@ import typer
 from countermark.provenance.errors import UsageError
 
 if TYPE_CHECKING:
-    from countermark.scanning import ScanResult
+    from countermark.scanning import Policies, ScanResult
 
 __all__ = ["scan_command"]
 
@@ -37,6 +37,10 @@ def scan_command(
     as_json: bool = typer.Option(False, "--json", help="Same as --format json."),
     output: Path | None = typer.Option(None, "--output", "-o", help="Write the report to a file."),
     jobs: int = typer.Option(1, "--jobs", "-j", min=1, max=256, help="Number of worker processes."),
+    policy: list[str] = typer.Option([], "--policy", "-p", help="Policy pack to apply; repeatable; 'all' for all."),
+    trait: list[str] = typer.Option([], "--trait", help="What you know of the pictures, for the packs; repeatable."),
+    role: str = typer.Option("", "--role", help="For the packs: platform, deployer, provider, uploader."),
+    region: str = typer.Option("", "--region", help="For the packs: world, eu, us, us-ca, cn, in, kr."),
     resume: bool = typer.Option(False, "--resume", help="Skip files that the JSON Lines output already holds."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress on standard error."),
 ) -> int:
@@ -53,11 +57,27 @@ def scan_command(
     files = [p for p in expand(paths, sys.stdin.buffer) if str(p) not in done]
     if not files and not done:
         raise UsageError(f"Nothing to scan in {', '.join(paths)}. Name images, or a folder that holds some.")
+    policies = _policies(policy, trait, role, region)
     seen = _Seen()
-    results = seen.watch(_progress(scan_many(files, jobs), len(files), quiet))
+    results = seen.watch(_progress(scan_many(files, jobs, policies=policies), len(files), quiet))
     with _open(output, append=bool(done)) as stream:
         write_report(results, chosen, stream)
     return seen.exit_code
+
+
+def _policies(packs: list[str], traits: list[str], role: str, region: str) -> Policies | None:
+    """Packs and words are checked before any file is scanned."""
+    if not packs:
+        if traits or role or region:
+            raise UsageError("--trait, --role and --region are for policy packs; name one with --policy.")
+        return None
+    from countermark.detectors.status import Status
+    from countermark.policies.engine import context_of, select
+    from countermark.scanning import Policies
+
+    select(packs)
+    context_of(Status.NO_AI_EVIDENCE, traits, **{k: v for k, v in (("role", role), ("region", region)) if v})
+    return Policies(tuple(packs), tuple(traits), role=role, region=region)
 
 
 class _Seen:

@@ -38,10 +38,15 @@ def stamp_command(
     key: Path | None = typer.Option(None, "--key", help="PEM private key that goes with --cert."),
     tsa: str | None = typer.Option(None, "--tsa", help="Time-stamping service (http address). The only network use."),
     tsa_required: bool = typer.Option(False, "--tsa-required", help="Fail when the service does not answer."),
+    label: list[str] = typer.Option([], "--label", help="Also draw the label this policy pack asks for; repeatable."),
+    trait: list[str] = typer.Option([], "--trait", help="What you know of the picture, for --label; repeatable."),
+    role: str = typer.Option("deployer", "--role", help="For --label: platform, deployer, provider, uploader."),
+    region: str = typer.Option("", "--region", help="For --label: world, eu, us, us-ca, cn, in, kr."),
     as_json: bool = JSON_OPTION,
 ) -> int:
     """Write all marks into an image that was made elsewhere, and check that they read back."""
     from countermark.provenance.origin import Origin
+    from countermark.scanning import Policies
     from countermark.stamping import stamp
 
     if (output is None) == (not in_place):
@@ -57,11 +62,13 @@ def stamp_command(
         tc260_producer=tc260,
     )
     target = source if in_place else output
+    policies = Policies(tuple(label), tuple(trait), role=role, region=region) if label else None
     result = stamp(
         source,
         target,
         origin,
         signing=_signing(cert, key, tsa, tsa_required),
+        label=policies,
         marks=None if marks is None else [m.strip() for m in marks.split(",") if m.strip()],
         in_place=in_place,
         force=force,
@@ -79,10 +86,13 @@ def stamp_command(
                 "source_type": origin.source_type,
                 "bytes": len(result.data),
                 "warnings": list(result.warnings),
+                "label": result.label,
             }
         )
         return 0
     typer.echo(f"{target}: wrote {', '.join(result.marks)}; all read back. Registry id {result.mark_id}.")
+    if result.label:
+        typer.echo(f'  label "{result.label["text"]}" drawn for {result.label["pack"]}, rule {result.label["rule"]}')
     for reason in result.skipped:
         typer.echo(f"  not written: {reason}")
     return 0

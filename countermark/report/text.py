@@ -70,6 +70,11 @@ def _block(result: ScanResult) -> Text:
         name = item.kind.value if item.name in ("c2pa", item.kind.value) else item.name.replace("public-", "public ")
         style = "default" if item.found or item.error else "dim"
         text.append(f"  {name:<14}{strength:<12}{item.claim.value:<12}{explain(item)}\n", style=style)
+    for decision in result.decisions:
+        words = decision["text"] and f'"{decision["text"]}", {decision["placement"]}'
+        asked = "; ".join(p for p in (words, decision["duty"]) if p)
+        text.append(f"  {decision['pack']}: {decision['action']}", style="bold")
+        text.append(f" {asked} [{decision['rule']}, {decision['strength']}, {decision['confidence']}]\n")
     if result.error:
         text.append(f"  {clean(result.error)}\n", style="red")
     text.append(f"  reasons: {', '.join(result.reasons)}\n", style="dim")
