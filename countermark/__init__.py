@@ -14,7 +14,6 @@ from pathlib import Path as _Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from countermark.detectors.status import Status
     from countermark.provenance.errors import (
         CountermarkError,
         LimitExceeded,
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from countermark.provenance.evidence import Claim, Evidence, Kind, Strength
     from countermark.provenance.origin import Origin
     from countermark.provenance.stamp import Stamped
+    from countermark.provenance.status import Status
     from countermark.provenance.upload import Limits, Upload
     from countermark.scanning import Policies, ScanResult, scan
     from countermark.stamping import stamp
@@ -48,7 +48,7 @@ _WHERE = {
     "Policies": "scanning",
     "ScanResult": "scanning",
     "Stamped": "provenance.stamp",
-    "Status": "detectors.status",
+    "Status": "provenance.status",
     "Strength": "provenance.evidence",
     "UnreadableError": "provenance.errors",
     "UnsupportedFormat": "provenance.errors",

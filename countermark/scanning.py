@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from countermark.detectors.resolve import Verdict, resolve
-from countermark.detectors.status import SENTENCES, Status
 from countermark.provenance.errors import CountermarkError, UnreadableError
 from countermark.provenance.evidence import Claim, Evidence, Examiner, Kind, Strength, run_examiner
+from countermark.provenance.status import SENTENCES, Status
 from countermark.provenance.upload import DEFAULT_LIMITS, Limits, Upload
 from countermark.provenance.version import VERSION
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from countermark.detectors.resolve import resolve
-from countermark.detectors.status import Status
 from countermark.provenance.errors import CountermarkError, MarkError, UsageError
 from countermark.provenance.evidence import Evidence, run_examiner
 from countermark.provenance.keys import Signing
@@ -16,6 +15,7 @@ from countermark.provenance.manifest.write import Parent
 from countermark.provenance.origin import Origin
 from countermark.provenance.registry import Registry, default_registry
 from countermark.provenance.stamp import Stamped, stamp_bytes, write_stamped
+from countermark.provenance.status import Status
 from countermark.provenance.upload import DEFAULT_LIMITS, Limits, Upload
 from countermark.scanning import Policies, default_examiners
 

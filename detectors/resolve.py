@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from countermark.detectors.status import SENTENCES, Status
 from countermark.provenance.evidence import Claim, Evidence, Kind, Strength
+from countermark.provenance.status import SENTENCES, Status
 
 __all__ = ["Facts", "Verdict", "facts_of", "judge", "resolve"]
 

@@ -15,9 +15,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from countermark.detectors.status import Status
 from countermark.policies.model import ACTIONS, Context, Pack, Rule
 from countermark.provenance.errors import UsageError
+from countermark.provenance.status import Status
 
 __all__ = ["Compiled", "Decision", "combine", "decide", "load_file", "load_packs", "select"]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from countermark.detectors.status import Status
 from countermark.policies.engine import Compiled
 from countermark.policies.model import Rule
+from countermark.provenance.status import Status
 
 __all__ = ["Problem", "lint"]
 

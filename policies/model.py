@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from countermark.detectors.status import Status
+from countermark.provenance.status import Status
 
 __all__ = [
     "ACTIONS",

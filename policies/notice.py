@@ -9,8 +9,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import Literal
 
-from countermark.detectors.status import Status
 from countermark.policies.engine import Decision
+from countermark.provenance.status import Status
 
 __all__ = ["statement"]
 

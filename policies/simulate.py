@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from countermark.detectors.status import Status
 from countermark.policies.engine import Compiled, context_of, decide
 from countermark.provenance.errors import UsageError
+from countermark.provenance.status import Status
 
 __all__ = ["Change", "read_scans", "simulate"]
 

@@ -166,11 +166,11 @@ def notice_command(
     by_person: bool = typer.Option(False, "--by-person", help="A person took the decision."),
 ) -> int:
     """Print a statement of reasons for each decision of recorded scans."""
-    from countermark.detectors.status import Status
     from countermark.policies.engine import Decision
     from countermark.policies.notice import statement
     from countermark.policies.simulate import read_scans
     from countermark.provenance.errors import UsageError
+    from countermark.provenance.status import Status
     from countermark.report.words import clean
 
     count = 0

@@ -71,8 +71,8 @@ def _policies(packs: list[str], traits: list[str], role: str, region: str) -> Po
         if traits or role or region:
             raise UsageError("--trait, --role and --region are for policy packs; name one with --policy.")
         return None
-    from countermark.detectors.status import Status
     from countermark.policies.engine import context_of, select
+    from countermark.provenance.status import Status
     from countermark.scanning import Policies
 
     select(packs)

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-from countermark.detectors.status import Status
 from countermark.provenance.errors import CountermarkError
+from countermark.provenance.status import Status
 from countermark.provenance.upload import Upload
 from countermark.provenance.version import VERSION
 from countermark.report.words import clean, explain

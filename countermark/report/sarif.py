@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote
 
-from countermark.detectors.status import SENTENCES, Status
+from countermark.provenance.status import SENTENCES, Status
 from countermark.provenance.version import VERSION
 from countermark.scanning import ScanResult
 

@@ -10,7 +10,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from countermark.detectors.status import Status
+from countermark.provenance.status import Status
 from countermark.report.words import clean, explain
 from countermark.scanning import ScanResult
 
