@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/pip install --disable-pip-version-check -q -c constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test optional lint clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -16,6 +16,11 @@ demo: $(BIN)/python
 test: $(BIN)/python
 	$(PIP) ".[test]"
 	$(BIN)/pytest
+
+# rivaGan and the peer of the watermark tests; without its own requirements, which bring torch and a second OpenCV
+optional: $(BIN)/python
+	$(PIP) onnxruntime PyWavelets
+	$(PIP) --no-deps invisible-watermark==0.2.0
 
 lint: $(BIN)/python
 	$(PIP) ".[test]"

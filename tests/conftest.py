@@ -56,7 +56,7 @@ def encode(photo: Image.Image) -> Callable[..., bytes]:
 def shared() -> Path:
     """The given provenance fixtures; skipped where they are absent."""
     if not PROVENANCE.is_dir():
-        pytest.skip(f"the provenance fixtures are not at {PROVENANCE.name}/ beside the project")
+        pytest.skip("the given provenance fixtures (../shared/fixtures/provenance) are not beside the project")
     return PROVENANCE
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from countermark.detectors.status import Status
 from countermark.provenance.manifest import ManifestReport, TrustStore, default_trust, read_manifest
 from countermark.provenance.manifest.vocabulary import source_type_name
+from countermark.provenance.status import Status
 from countermark.provenance.upload import Upload
 from countermark.scanning import scan
 

@@ -15,7 +15,6 @@ from PIL import Image
 
 import countermark as cm
 from countermark.cli import main
-from countermark.detectors.status import Status
 from countermark.policies import engine
 from countermark.policies.draw import atproto_values, contrast, draw_label, html_snippet, svg_label
 from countermark.policies.engine import combine, compile_pack, context_of, decide, load_file, load_packs, select
@@ -23,6 +22,7 @@ from countermark.policies.lint import lint
 from countermark.policies.model import ACTIONS, GROUPS, TRAITS, Context, Pack
 from countermark.policies.notice import statement
 from countermark.provenance.errors import UsageError
+from countermark.provenance.status import Status
 
 PACKS = list(load_packs().values())
 RULES = [(p, r) for p in PACKS for r in p.pack.rules]

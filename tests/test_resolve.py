@@ -10,8 +10,8 @@ import pytest
 
 from countermark.detectors import resolve as module
 from countermark.detectors.resolve import Facts, facts_of, judge, resolve
-from countermark.detectors.status import SENTENCES, Status
 from countermark.provenance.evidence import Claim, Evidence, Kind, Strength
+from countermark.provenance.status import SENTENCES, Status
 
 CONFIRMED = (Status.AI_GENERATED_CONFIRMED, Status.AI_EDITED_CONFIRMED, Status.CAPTURE_CONFIRMED)
 WEAK = (Status.LIKELY_AI, Status.INCONCLUSIVE, Status.NO_AI_EVIDENCE, Status.ERROR)
