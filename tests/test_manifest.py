@@ -390,6 +390,27 @@ def test_a_time_stamp_outlives_the_certificate(encode, tmp_path, tsa):
     assert not report.trusted
 
 
+def test_a_trusted_stamp_after_the_end_of_the_certificate_proves_nothing():
+    """A stolen, expired key can be stamped by anybody today; the stamp then says: too late."""
+    from countermark.provenance.manifest.model import ManifestNode, Signer
+    from countermark.provenance.manifest.parse import Codes
+    from countermark.provenance.manifest.read import _Reading
+    from countermark.provenance.manifest.trust import Provider
+
+    root, leaf, _, _ = authority(days=(-60, -30), org="Maker Inc.")
+    subject = {"CN": "leaf", "O": "Maker Inc."}
+    signer = Signer(serial=f"{leaf.serial_number:x}", not_after=leaf.not_valid_after_utc.isoformat())
+    pin = Provider("maker", "Maker", fingerprint(root), {"O": ("Maker Inc.",)})
+    manifest = {"signature": {"certificateInfo": {"subject": subject}}}
+    for days, expired in ((-40, False), (-10, True)):
+        stamp = (NOW + dt.timedelta(days=days)).isoformat()
+        node = ManifestNode("x", "", 2, signer, "trusted", stamp, (), (), frozenset(), "", (), (), False)
+        reading = _Reading(Upload(b"%PDF-1.4"), TrustStore(providers=(pin,)), None, NOW)
+        settled = reading.settle(node, manifest, Codes(), (leaf, root))
+        assert settled.expired is expired
+        assert not settled.believed  # no list vouched for it; a name alone is no proof
+
+
 # --- reading -----------------------------------------------------------------------------------------
 
 

@@ -125,9 +125,11 @@ class _Reading:
         signer, subject = node.signer, subject_of(manifest)
         if signer.trust == "unknown":
             signer = self.vouch(signer, subject, anchor_of(at_signing))
-        if signer.trust == "unknown" and (provider := self.expired_provider(signer, subject, chain)):
+        # A trusted stamp moves the judgement to the moment of signing, which may itself be too late.
+        stamped = node.time == "trusted" and node.signed_at
+        expired = _is_past(signer.not_after, _moment(node.signed_at) if stamped else self.now)
+        if expired and signer.trust == "unknown" and (provider := self.named_provider(signer, subject, chain)):
             signer = replace(signer, trust="provider", provider=provider.id)
-        expired = _is_past(signer.not_after, self.now) and node.time != "trusted"
         denied = next(
             (d.reason for d in self.trust.denied if d.hits(subject, node.generator, node.signed_at or None)), None
         )
@@ -194,14 +196,14 @@ class _Reading:
         _, table, _ = self.ask(((TSA, self.trust.tsa),))
         return codes_of(table) if table else {}
 
-    def expired_provider(
+    def named_provider(
         self, signer: Signer, subject: Mapping[str, str], chain: tuple[x509.Certificate, ...]
     ) -> Provider | None:
         """Name the provider of an expired certificate, which the library no longer chains.
 
-        The result never counts as proof: `Signer.believed` is false once expired.
+        A name only: the caller sets ``expired`` as well, and then `Signer.believed` is false.
         """
-        if len(chain) < 2 or not _is_past(signer.not_after, self.now):
+        if len(chain) < 2:
             return None
         same = f"{chain[0].serial_number:x}" == signer.serial.lstrip("0").lower()
         if not same or not _issued(chain[0], chain[1]):
@@ -239,11 +241,24 @@ def _integrity(state: str, codes: Mapping[str, Codes], active: str) -> Check:
     return "ok"
 
 
-def _is_past(moment: str, now: dt.datetime) -> bool:
+def _moment(text_: str) -> dt.datetime:
+    """A time from a file; one that cannot be read lies at the end of time, after every validity."""
     try:
-        return bool(moment) and dt.datetime.fromisoformat(moment) < now
+        moment = dt.datetime.fromisoformat(text_)
     except ValueError:
-        return True  # an unreadable end of validity is no validity
+        return dt.datetime.max.replace(tzinfo=dt.UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+
+
+def _is_past(end: str, now: dt.datetime) -> bool:
+    """Whether a validity had ended; an end that cannot be read counts as passed."""
+    if not end:
+        return False
+    try:
+        moment = dt.datetime.fromisoformat(end)
+    except ValueError:
+        return True
+    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)) < now
 
 
 def _is_ca(certificate: x509.Certificate) -> bool:
