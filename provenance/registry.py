@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -157,20 +158,33 @@ class Registry:
         if self._connection is not None and self._pid == os.getpid():
             return self._connection
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=15.0, check_same_thread=False, isolation_level=None)
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version > _VERSION:
-                raise MissingPart(f"{self.path} was written by a newer version of countermark (format {version}).")
-            if version < _VERSION:
-                connection.execute("PRAGMA journal_mode=WAL")
-                connection.executescript(_SCHEMA + f"PRAGMA user_version={_VERSION};")
-            connection.execute("PRAGMA synchronous=FULL")
+            connection = self._connect()
         except sqlite3.Error as exc:
             raise UnreadableError(
                 f"{self.path}: the registry cannot be opened ({exc}). Move the file away to start a new one."
             ) from exc
         self._connection, self._pid, self._index = connection, os.getpid(), None
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        """Open for writing, or for reading only where the file or its folder cannot be written."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self.path, timeout=15.0, check_same_thread=False, isolation_level=None)
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            if version < _VERSION:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.executescript(_SCHEMA + f"PRAGMA user_version={_VERSION};")
+            connection.execute("PRAGMA synchronous=FULL")
+        except (sqlite3.OperationalError, OSError):
+            if not self.exists:
+                raise
+            address = f"file:{quote(str(self.path.resolve()))}?mode=ro&immutable=1"
+            connection = sqlite3.connect(address, uri=True, check_same_thread=False, isolation_level=None)
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        if version > _VERSION:
+            connection.close()
+            raise MissingPart(f"{self.path} was written by a newer version of countermark (format {version}).")
         return connection
 
     def close(self) -> None:

@@ -189,6 +189,25 @@ def test_damaged_and_newer_registries_are_explained(tmp_path):
         len(Registry(path))
 
 
+def test_a_registry_that_cannot_be_written_is_still_read(tmp_path, monkeypatch):
+    mine = record()
+    writer = Registry(tmp_path / "r.sqlite")
+    writer.add(mine)
+    writer.close()
+    real = sqlite3.connect
+
+    def read_only(address, **options):
+        if not options.get("uri"):
+            raise sqlite3.OperationalError("unable to open database file")
+        return real(address, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", read_only)
+    registry = Registry(tmp_path / "r.sqlite")
+    assert registry.by_fingerprint(mine.fingerprint)[0].mark_id == mine.mark_id
+    with pytest.raises(MarkError, match="cannot be stored"):
+        registry.add(record())
+
+
 def test_a_broken_registry_is_an_error_in_the_evidence_not_a_crash(home, encode):
     home.mkdir()
     (home / "registry.sqlite").write_bytes(b"this is no database" * 100)
