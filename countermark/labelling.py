@@ -35,6 +35,7 @@ class Labelled:
         decision: the decision that asked for the label.
         drawn: where and how, see `countermark.policies.draw.draw_label`.
         before, after: scans of the original and of the result.
+        record_id: registry id of the labelled file.
     """
 
     data: bytes
@@ -42,6 +43,7 @@ class Labelled:
     drawn: dict[str, Any]
     before: ScanResult
     after: ScanResult
+    record_id: str
 
 
 def wanted_label(result: ScanResult, policies: Policies) -> Decision | None:
@@ -103,11 +105,11 @@ def label_image(
             f"The labelled picture scans as {after.status.value}, the original as {before.status.value}; "
             "nothing was saved."
         )
-    _record(result, title, decision, signed.manifest, registry)
-    return Labelled(signed.data, decision, drawn, before, after)
+    record_id = _record(result, title, decision, signed.manifest, registry)
+    return Labelled(signed.data, decision, drawn, before, after, record_id)
 
 
-def _record(result: Upload, title: str, decision: Decision, manifest: bytes, registry: Registry | None) -> None:
+def _record(result: Upload, title: str, decision: Decision, manifest: bytes, registry: Registry | None) -> str:
     report = read_manifest(result)
     claim = report.claim_node
     source_type = next((t for t in (claim.source_types if claim else ()) if t), "")
@@ -124,4 +126,5 @@ def _record(result: Upload, title: str, decision: Decision, manifest: bytes, reg
         manifest_id=report.active,
         manifest=manifest,
     )
-    (registry or default_registry()).add(record)
+    (default_registry() if registry is None else registry).add(record)
+    return record.mark_id

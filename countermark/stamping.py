@@ -9,12 +9,12 @@ from typing import BinaryIO
 
 from countermark.detectors.resolve import resolve
 from countermark.provenance.errors import CountermarkError, MarkError, UsageError
-from countermark.provenance.evidence import Evidence, run_examiner
+from countermark.provenance.evidence import Evidence, Kind, run_examiner
 from countermark.provenance.keys import Signing
 from countermark.provenance.manifest.write import Parent
 from countermark.provenance.origin import Origin
 from countermark.provenance.registry import Registry, default_registry
-from countermark.provenance.stamp import Stamped, stamp_bytes, write_stamped
+from countermark.provenance.stamp import Stamped, check_output, stamp_bytes, write_stamped
 from countermark.provenance.status import Status
 from countermark.provenance.upload import DEFAULT_LIMITS, Limits, Upload
 from countermark.scanning import Policies, default_examiners
@@ -55,41 +55,39 @@ def stamp(
         UsageError, MissingPart, MarkError, UnreadableError: see `countermark.provenance.errors`.
     """
     upload = source if isinstance(source, Upload) else Upload.open(source, limits)
-    said = origin or Origin()
-    _check_target(upload, output)
-    result = stamp_bytes(upload, said, signing, marks=marks, parents=parents, registry=registry)
-    try:
-        _check_status(Upload(result.data, upload.path, limits), said)
-    except MarkError:
-        (registry or default_registry()).remove(result.mark_id)
-        raise
-    if label is not None:
-        result = _labelled(result, label, upload.path, signing, registry)
+    said, store = origin or Origin(), default_registry() if registry is None else registry
+    given = Path(upload.path) if upload.path else None
     if output is not None:
-        given = Path(upload.path) if upload.path else None
-        write_stamped(result, Path(output), given, in_place, force)
+        _check_target(upload, Path(output))
+        check_output(Path(output), given, in_place, force)
+    result = stamp_bytes(upload, said, signing, marks=marks, parents=parents, registry=store)
+    records = [result.mark_id]
+    try:
+        _check_status(Upload(result.data, upload.path, upload.limits), said, result.marks)
+        if label is not None:
+            result, record_id = _labelled(result, label, upload, signing, store)
+            records.append(record_id)
+        if output is not None:
+            write_stamped(result, Path(output), given, in_place, force)
+    except CountermarkError:
+        for record in records:  # a row without a picture would send its original to review
+            store.remove(record)
+        raise
     return result
 
 
 def _labelled(
-    result: Stamped, label: Policies, path: str | None, signing: Signing | None, registry: Registry | None
-) -> Stamped:
-    """The stamped picture with the label drawn and signed over; its other marks stay."""
+    result: Stamped, label: Policies, given: Upload, signing: Signing | None, registry: Registry
+) -> tuple[Stamped, str]:
+    """The stamped picture with the label drawn and signed over, and its own registry id."""
     from countermark.labelling import label_image
 
-    try:
-        done = label_image(Upload(result.data, path), label, signing=signing, registry=registry)
-    except CountermarkError:
-        (registry or default_registry()).remove(result.mark_id)
-        raise
+    done = label_image(Upload(result.data, given.path, given.limits), label, signing=signing, registry=registry)
     asked = {"pack": done.decision.pack, "rule": done.decision.rule, **done.drawn}
-    return replace(result, data=done.data, label=asked)
+    return replace(result, data=done.data, label=asked), done.record_id
 
 
-def _check_target(upload: Upload, output: str | Path | None) -> None:
-    if output is None:
-        return
-    target = Path(output)
+def _check_target(upload: Upload, target: Path) -> None:
     if target.suffix.lower() not in upload.format.extensions:
         raise UsageError(
             f"{target.name}: the input is {upload.format.name}, and stamp does not convert. "
@@ -99,11 +97,16 @@ def _check_target(upload: Upload, output: str | Path | None) -> None:
         raise UsageError(f"{target.parent}: no such folder. Make it first.")
 
 
-def _check_status(stamped: Upload, origin: Origin) -> None:
-    """The whole judgement over the result: a stamped AI image must not scan as anything less."""
+def _check_status(stamped: Upload, origin: Origin, marks: Sequence[str]) -> None:
+    """The judgement over the result: a stamped AI image must not scan as anything less.
+
+    The registry has a row for it by now, so it is asked only where the watermark is the only mark.
+    """
     if not origin.is_ai:
         return
-    evidence: list[Evidence] = [run_examiner(examiner, stamped) for examiner in default_examiners()]
+    others = set(marks) - {"watermark"}
+    examiners = [e for e in default_examiners() if e.kind is not Kind.REGISTRY or not others]
+    evidence: list[Evidence] = [run_examiner(examiner, stamped) for examiner in examiners]
     status = resolve(evidence).status
     if status in (Status.NO_AI_EVIDENCE, Status.PROVENANCE_INVALID, Status.CONFLICT, Status.INCONCLUSIVE):
         raise MarkError(f"The stamped image scans as {status.value}; nothing was saved.")

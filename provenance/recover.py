@@ -84,7 +84,7 @@ def recover(upload: Upload, registry: Registry | None = None) -> Recovery:
     Raises:
         UnreadableError: the registry or the pixels cannot be read.
     """
-    store = registry or default_registry()
+    store = default_registry() if registry is None else registry
     if not store.exists:
         return Recovery(NONE)
     if (exact := store.by_sha256(upload.sha256)) is not None:

@@ -24,7 +24,7 @@ from countermark.provenance.upload import Upload
 from countermark.provenance.upload.reencode import replace_pixels, why_not
 from countermark.provenance.watermark.stamp_mark import ALGORITHM, can_carry, embed_id, read_id_bits
 
-__all__ = ["MARKS", "Stamped", "stamp_bytes", "write_stamped"]
+__all__ = ["MARKS", "Stamped", "check_output", "stamp_bytes", "write_stamped"]
 
 MARKS = ("watermark", "metadata", "manifest")
 _WRONG_BITS = 6  # of 64: chance rate 4.6e-12 a record
@@ -217,18 +217,28 @@ def _read_back(result: Stamped, source: Upload, origin: Origin) -> Stamped:
     return replace(result, manifest_label=report.active)
 
 
-def write_stamped(result: Stamped, target: Path, source: Path | None, in_place: bool, force: bool = False) -> None:
-    """Save the result atomically.
+def check_output(target: Path, source: Path | None, in_place: bool, force: bool = False) -> bool:
+    """Whether the target is the input itself, and may be written.
 
     Raises:
         UsageError: the target is the input without ``in_place``, or exists without ``force``.
-        MarkError: the folder cannot be written.
     """
     same = source is not None and target.exists() and source.exists() and target.samefile(source)
     if same and not in_place:
         raise UsageError(f"{target} is the input itself. Use --in-place to replace it, or name another output.")
     if target.exists() and not same and not force:
         raise UsageError(f"{target} exists already. Use --force to replace it, or name another output.")
+    return same
+
+
+def write_stamped(result: Stamped, target: Path, source: Path | None, in_place: bool, force: bool = False) -> None:
+    """Save the result atomically.
+
+    Raises:
+        UsageError: see `check_output`.
+        MarkError: the folder cannot be written.
+    """
+    same = check_output(target, source, in_place, force)
     mode = target.stat().st_mode & 0o777 if same else 0o644
     try:
         atomic_write(target, result.data, mode)

@@ -277,3 +277,31 @@ def test_pictures_that_cannot_take_the_mark_say_so(keys, encode, photo, mode):
     assert "watermark" not in result.marks
     assert any(s.startswith("watermark:") for s in result.skipped)
     assert cm.scan(result.data).status is cm.Status.AI_GENERATED_CONFIRMED
+
+
+def test_an_empty_registry_is_the_one_that_was_named(keys, encode, tmp_path):
+    """An empty one has length zero; it must not be taken for none."""
+    cm.stamp(encode(), None, cm.Origin())  # into the registry of this machine
+    empty = Registry(tmp_path / "empty.sqlite")
+    empty.add(record(mark_id="0" * 16))
+    empty.remove("0" * 16)
+    assert len(empty) == 0
+    assert recover(cm.Upload(encode()), empty).state == "not found"
+    assert recover(cm.Upload(encode())).record is not None
+
+
+def test_what_was_not_saved_leaves_no_record(keys, encode, tmp_path, monkeypatch):
+    source, target = tmp_path / "in.jpg", tmp_path / "out.jpg"
+    source.write_bytes(encode())
+    target.write_bytes(b"precious")
+    with pytest.raises(cm.UsageError, match="--force"):
+        cm.stamp(source, target)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("countermark.provenance.home.os.replace", full)
+    with pytest.raises(MarkError, match="No space left"):
+        cm.stamp(source, tmp_path / "new.jpg", label=cm.Policies(("meta",)))
+    assert len(default_registry()) == 0
+    assert cm.scan(source).status is cm.Status.NO_AI_EVIDENCE
