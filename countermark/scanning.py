@@ -187,20 +187,15 @@ def _decided(result: ScanResult, policies: Policies | None) -> ScanResult:
 
 
 def policy_context(result: ScanResult, policies: Policies) -> Context:
-    """What the packs decide about: the status, what the caller said, and what a signed manifest says.
-
-    The manifest gives one trait: a signed claim that the picture was generated is one about the whole of it.
+    """What the packs decide about: the status and what the caller said.
 
     Raises:
         UsageError: a word outside the vocabulary.
     """
     from countermark.policies.engine import context_of
 
-    traits = set(policies.traits)
-    if result.status is Status.AI_GENERATED_CONFIRMED:
-        traits.add("whole")
     where = {k: v for k, v in (("media", policies.media), ("role", policies.role), ("region", policies.region)) if v}
-    return context_of(result.status, traits, **where)
+    return context_of(result.status, policies.traits, **where)
 
 
 def _gather(upload: Upload, examiners: Sequence[Examiner]) -> tuple[list[Evidence], str | None]:

@@ -125,6 +125,27 @@ class Decision:
         }
 
 
+def recorded(table: Mapping[str, Any]) -> Decision:
+    """A decision as it stands in a scan report.
+
+    Raises:
+        UsageError: fields are missing or unknown.
+    """
+    fields = {k: v for k, v in table.items() if k != "sources"}
+    fields |= {"source": tuple(table.get("sources") or ()), "traits": tuple(table.get("traits") or ())}
+    try:
+        decision = Decision(**fields)
+    except TypeError as exc:
+        raise UsageError(f"A decision in this report cannot be read ({exc}). Scan again with this version.") from exc
+    for name, value, allowed in (("action", decision.action, ACTIONS), ("strength", decision.strength, _STRENGTHS)):
+        if value not in list(allowed):
+            raise UsageError(
+                f"A decision in this report has {name} {value!r}; allowed: {', '.join(allowed)}. "
+                "Scan again with this version."
+            )
+    return decision
+
+
 def compile_pack(pack: Pack, sha256: str) -> Compiled:
     """Resolve a pack's conditions once."""
     return Compiled(
@@ -279,13 +300,17 @@ def replay(decision: Mapping[str, Any], context: Context, packs: Sequence[Compil
 def context_of(status: Status, traits: Iterable[str] = (), **where: Any) -> Context:
     """A context from plain words.
 
+    One trait stands in the manifest and need not be said: a signed claim that the picture was generated is
+    about the whole of it.
+
     Raises:
         UsageError: an unknown trait, media, role or region; names what is allowed.
     """
     from pydantic import ValidationError
 
+    known = {*traits, *(("whole",) if status == Status.AI_GENERATED_CONFIRMED else ())}
     try:
-        return Context.model_validate({"status": status, "traits": frozenset(traits), **where})
+        return Context.model_validate({"status": status, "traits": frozenset(known), **where})
     except ValidationError as exc:
         first = exc.errors()[0]
         raise UsageError(f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}, got {first['input']!r}.") from exc

@@ -15,6 +15,8 @@ from countermark.provenance.status import Status
 
 __all__ = ["Change", "read_scans", "simulate"]
 
+_WANTED = "Give a report of `scan --format jsonl` or `--format json`."
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -44,24 +46,33 @@ def read_scans(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
                 text = file.read_text("utf-8")
             except OSError as exc:
                 raise UsageError(f"{file}: {exc.strerror or exc}.") from exc
+            except UnicodeDecodeError as exc:
+                raise UsageError(f"{file}: not a text file. {_WANTED}") from exc
             yield from _parse(text, file)
 
 
 def _parse(text: str, file: Path) -> Iterator[dict[str, Any]]:
-    lines = json.loads(text) if text.lstrip().startswith("[") else None
-    if lines is not None:
-        yield from (item for item in lines if isinstance(item, dict) and "status" in item)
+    if text.lstrip().startswith("["):
+        for number, item in enumerate(_json(text, str(file)), 1):
+            yield _checked(item, f"{file}, item {number}")
         return
     for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            item = json.loads(line)
-        except ValueError as exc:
-            raise UsageError(f"{file}, line {number}: not JSON. Give a report of `scan --format jsonl`.") from exc
-        if not isinstance(item, dict) or "status" not in item:
-            raise UsageError(f"{file}, line {number}: no scan object. Give a report of `scan --format jsonl`.")
-        yield item
+        if line.strip():
+            place = f"{file}, line {number}"
+            yield _checked(_json(line, place), place)
+
+
+def _json(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise UsageError(f"{place}: not JSON. {_WANTED}") from exc
+
+
+def _checked(item: Any, place: str) -> dict[str, Any]:
+    if not isinstance(item, dict) or item.get("status") not in list(Status):
+        raise UsageError(f"{place}: no scan object. {_WANTED}")
+    return item
 
 
 def simulate(

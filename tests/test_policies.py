@@ -21,6 +21,7 @@ from countermark.policies.engine import combine, compile_pack, context_of, decid
 from countermark.policies.lint import lint
 from countermark.policies.model import ACTIONS, GROUPS, TRAITS, Context, Pack
 from countermark.policies.notice import statement
+from countermark.policies.simulate import read_scans
 from countermark.provenance.errors import UsageError
 from countermark.provenance.status import Status
 
@@ -476,3 +477,39 @@ def test_render_and_notice(encode, keys, tmp_path, capsys):
     assert "https://example.org/a" in out
     report.write_text('{"path": "x", "status": "no_ai_evidence"}\n')
     assert main(["policies", "notice", str(report)]) == 2
+
+
+@pytest.mark.parametrize("text", ["[1, 2", "[1]", '{"status": "shiny"}', "nonsense", "[" * 5000])
+def test_reports_that_are_none_are_explained(tmp_path, capsys, text):
+    report = tmp_path / "r.json"
+    report.write_text(text)
+    for command in (["simulate", str(report), "--before", "meta", "--after", "house"], ["notice", str(report)]):
+        assert main(["policies", *command]) == 2
+        assert "scan --format jsonl" in capsys.readouterr().err
+    report.write_bytes(b"\xff\xfe\x00")
+    assert main(["policies", "notice", str(report)]) == 2
+
+
+def test_recorded_decisions_with_other_fields_are_explained(tmp_path, capsys):
+    report = tmp_path / "r.jsonl"
+    for decision in ({"pack": "x"}, {"pack": "x", "rule": "y", "action": "z"}, {"shiny": 1}):
+        report.write_text(json.dumps({"status": "likely_ai", "decisions": [decision]}))
+        assert main(["policies", "notice", str(report)]) == 2
+        assert "decision in this report" in capsys.readouterr().err
+
+
+def test_simulation_knows_what_a_scan_knows(tmp_path, capsys):
+    report = tmp_path / "r.jsonl"
+    report.write_text(json.dumps({"path": "x", "status": "ai_generated_confirmed"}))
+    arguments = ["--before", "meta", "--after", "youtube", "--trait", "realistic", "--json"]
+    assert main(["policies", "simulate", str(report), *arguments]) == 1
+    (change,) = json.loads(capsys.readouterr().out)["changes"]
+    assert change["after"].startswith("signed-whole-realistic")
+
+
+@pytest.mark.parametrize("status", ['["likely_ai"]', "{}", '"gone"', "null"])
+def test_a_scan_with_no_known_status_is_named(tmp_path: Path, status: str) -> None:
+    report = tmp_path / "scans.jsonl"
+    report.write_text(f'{{"status": {status}}}\n')
+    with pytest.raises(UsageError, match=r"line 1: no scan object"):
+        list(read_scans([report]))

@@ -166,7 +166,7 @@ def notice_command(
     by_person: bool = typer.Option(False, "--by-person", help="A person took the decision."),
 ) -> int:
     """Print a statement of reasons for each decision of recorded scans."""
-    from countermark.policies.engine import Decision
+    from countermark.policies.engine import recorded
     from countermark.policies.notice import statement
     from countermark.policies.simulate import read_scans
     from countermark.provenance.errors import UsageError
@@ -176,8 +176,7 @@ def notice_command(
     count = 0
     for item in read_scans(scans):
         for table in item.get("decisions") or []:
-            kept = {k: v for k, v in table.items() if k not in ("source", "sources", "traits")}
-            decision = Decision(**{**kept, "source": tuple(table["sources"]), "traits": tuple(table["traits"])})
+            decision = recorded(table)
             text = statement(
                 decision,
                 Status(item["status"]),
