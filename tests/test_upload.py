@@ -211,3 +211,10 @@ def test_one_pixel_and_extreme_shapes(encode):
         assert upload.pixels.shape == (size[1], size[0], 3)
         assert max(upload.view.shape[:2]) <= 512
         assert min(upload.view.shape[:2]) >= 1
+
+
+def test_a_raised_limit_is_honoured_beyond_the_decoders_own():
+    data = png_of(10_000, 10_000)
+    assert Upload(data, limits=Limits(max_pixels=150_000_000)).header.width == 10_000
+    with pytest.raises(LimitExceeded):
+        _ = Upload(data).header

@@ -93,7 +93,8 @@ class Upload:
             data = source.read(limits.max_bytes + 1)
             if not isinstance(data, bytes):
                 raise UsageError("A stream to scan must be opened in binary mode, for example open(path, 'rb').")
-            return cls(data, getattr(source, "name", None), limits)
+            name = getattr(source, "name", None)  # a number for a stream made from a descriptor
+            return cls(data, name if isinstance(name, str) else None, limits)
         raise UsageError(
             f"Expected a path, bytes or a binary stream, got {type(source).__name__}. "
             "For an image array, save it to bytes first."

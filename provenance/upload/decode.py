@@ -95,7 +95,8 @@ def open_image(data: bytes, fmt: Format, limits: Limits) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            if limits.max_pixels <= (Image.MAX_IMAGE_PIXELS or 0):  # a caller may allow more
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=names)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
         raise LimitExceeded(f"{fmt.name} header announces a decompression bomb: {exc}") from exc
