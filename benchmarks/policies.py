@@ -71,11 +71,15 @@ def pictures() -> list[tuple[str, np.ndarray]]:
 def sheet(path: Path) -> None:
     chosen = pictures()
     page = Image.new("RGB", (len(LABELS) * (CELL[0] + 8) + 8, len(chosen) * (CELL[1] + 8) + 8), (232, 230, 224))
+    ratios: list[float] = []
     for row, (_, rgb) in enumerate(chosen):
         for column, (form, text) in enumerate(LABELS):
-            image = Image.fromarray(draw_label(rgb, text, form)[0])
+            drawn, where = draw_label(rgb, text, form)
+            ratios.append(where["contrast"])
+            image = Image.fromarray(drawn)
             image.thumbnail(CELL, Image.Resampling.LANCZOS)
             page.paste(image, (8 + column * (CELL[0] + 8), 8 + row * (CELL[1] + 8)))
+    print(f"smallest contrast {min(ratios):.1f}:1")
     page.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path}: {len(chosen)} pictures, {len(LABELS)} labels")
 
