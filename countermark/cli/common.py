@@ -20,6 +20,16 @@ def emit_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
 
 
+def emit_fields(table: dict[str, Any], as_json: bool) -> None:
+    """Print one record, a line a field or as JSON."""
+    if as_json:
+        emit_json(table)
+        return
+    width = max(map(len, table))
+    for key, value in table.items():
+        typer.echo(f"{key.replace('_', ' '):<{width}} {value}")
+
+
 def key_values(pairs: list[str], option: str) -> dict[str, str]:
     """``name=value`` pairs of a repeated option.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from countermark.cli.common import JSON_OPTION, emit_json
+from countermark.cli.common import JSON_OPTION, emit_fields, emit_json
 
 __all__ = ["app"]
 
@@ -48,9 +48,5 @@ def show_command(as_json: bool = JSON_OPTION) -> int:
         "not_after": leaf.not_valid_after_utc.date().isoformat(),
         "sha256": fingerprint(leaf),
     }
-    if as_json:
-        emit_json(table)
-    else:
-        for key, value in table.items():
-            typer.echo(f"{key.replace('_', ' '):<10} {value}")
+    emit_fields(table, as_json)
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from countermark.cli.common import JSON_OPTION, emit_json
+from countermark.cli.common import JSON_OPTION, emit_fields, emit_json
 from countermark.provenance.errors import UsageError
 
 __all__ = ["app"]
@@ -44,11 +44,7 @@ def show_command(
     if record is None:
         raise UsageError(f"No record {mark_id!r}. `countermark registry list` shows what there is.")
     table = record.to_dict()
-    if as_json:
-        emit_json(table)
-    else:
-        for key, value in table.items():
-            typer.echo(f"{key.replace('_', ' '):<16} {value}")
+    emit_fields(table, as_json)
     return 0
 
 
