@@ -1,1 +1,1 @@
-"""Data sets as users hold them: layouts, splits, laundering, cards. Not part of this version yet."""
+"""Data sets as users hold them: layouts, splits, laundering, audits, cards."""
