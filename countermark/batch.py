@@ -9,11 +9,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from countermark.provenance.upload import DEFAULT_LIMITS, Limits
-from countermark.scanning import Policies, ScanResult, scan, unreadable
+from countermark.scanning import Classifying, Policies, ScanResult, scan, unreadable
 
 __all__ = ["scan_many"]
 
@@ -22,7 +23,11 @@ _IN_FLIGHT = 4  # chunks a worker; bounds memory however long the list is
 
 
 def scan_many(
-    paths: Iterable[Path], jobs: int = 1, limits: Limits = DEFAULT_LIMITS, policies: Policies | None = None
+    paths: Iterable[Path],
+    jobs: int = 1,
+    limits: Limits = DEFAULT_LIMITS,
+    policies: Policies | None = None,
+    classifying: Classifying | None = None,
 ) -> Iterator[ScanResult]:
     """Results in the order of the paths, one for each, whatever happens to a worker.
 
@@ -31,12 +36,26 @@ def scan_many(
         jobs: number of processes; 1 scans in this one.
         limits: bounds checked before decoding.
         policies: packs to apply to each.
+        classifying: how the classifier is used.
     """
+    how = _How(limits, policies, classifying)
     if jobs <= 1:
         for path in paths:
-            yield scan(path, limits=limits, policies=policies)
+            yield how.scan(path)
         return
-    yield from _Pool(jobs, limits, policies).run(paths)
+    yield from _Pool(jobs, how).run(paths)
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """Everything a worker must know besides the paths."""
+
+    limits: Limits
+    policies: Policies | None
+    classifying: Classifying | None
+
+    def scan(self, path: Path) -> ScanResult:
+        return scan(path, limits=self.limits, policies=self.policies, classifying=self.classifying)
 
 
 def _init_worker() -> None:
@@ -47,15 +66,15 @@ def _init_worker() -> None:
         warnings.simplefilter("ignore")  # as in the command line itself
 
 
-def _scan_chunk(paths: Sequence[Path], limits: Limits, policies: Policies | None) -> list[ScanResult]:
-    return [scan(path, limits=limits, policies=policies) for path in paths]
+def _scan_chunk(paths: Sequence[Path], how: _How) -> list[ScanResult]:
+    return [how.scan(path) for path in paths]
 
 
 class _Pool:
     """A process pool that replaces dead workers and finds the file that killed them."""
 
-    def __init__(self, jobs: int, limits: Limits, policies: Policies | None) -> None:
-        self.jobs, self.limits, self.policies = jobs, limits, policies
+    def __init__(self, jobs: int, how: _How) -> None:
+        self.jobs, self.how = jobs, how
         self.executor = self._new()
 
     def _new(self) -> ProcessPoolExecutor:
@@ -77,7 +96,7 @@ class _Pool:
 
     def _submit(self, chunk: Sequence[Path]) -> Future[list[ScanResult]] | None:
         try:
-            return self.executor.submit(_scan_chunk, chunk, self.limits, self.policies)
+            return self.executor.submit(_scan_chunk, chunk, self.how)
         except BrokenProcessPool:
             return None
 
@@ -95,6 +114,6 @@ class _Pool:
             self.executor.shutdown(wait=False, cancel_futures=True)
             self.executor = self._new()
         try:
-            return self.executor.submit(_scan_chunk, (path,), self.limits, self.policies).result()[0]
+            return self.executor.submit(_scan_chunk, (path,), self.how).result()[0]
         except BrokenProcessPool:
             return unreadable(str(path), "The worker process died while scanning this file; the file is unreadable.")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import html
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from countermark.detectors.resolve import Verdict, resolve
 from countermark.provenance.errors import CountermarkError, UnreadableError
@@ -19,7 +20,7 @@ from countermark.provenance.version import VERSION
 if TYPE_CHECKING:
     from countermark.policies.model import Context
 
-__all__ = ["SCHEMA", "Policies", "ScanResult", "default_examiners", "policy_context", "scan"]
+__all__ = ["SCHEMA", "Classifying", "Policies", "ScanResult", "default_examiners", "policy_context", "scan"]
 
 SCHEMA = "countermark.scan/1"
 
@@ -115,12 +116,42 @@ class Policies:
     region: str = ""
 
 
-def default_examiners(thorough: bool = False) -> list[Examiner]:
+@dataclass(frozen=True, slots=True)
+class Classifying:
+    """Whether and how the classifier looks at a picture.
+
+    Attributes:
+        run: false leaves it out; `classifier_score` is then null.
+        effort: ``fast`` (two views) or ``careful`` (eight).
+        model: path of another model; empty for the shipped one.
+    """
+
+    run: bool = True
+    effort: Literal["fast", "careful"] = "fast"
+    model: str = ""
+
+
+def default_examiners(thorough: bool = False, classifying: Classifying | None = None) -> list[Examiner]:
     """Examiners in the order in which a reader wants their answers.
 
     Args:
         thorough: search longer for marks than a scan of many files should.
+        classifying: how the classifier is used; default: it runs, fast (careful where ``thorough``).
     """
+    chosen = classifying or Classifying(effort="careful" if thorough else "fast")
+    return _mark_examiners(thorough) + (_classifiers(chosen) if chosen.run else [])
+
+
+def _classifiers(chosen: Classifying) -> list[Examiner]:
+    from countermark.detectors.classifier.examiner import ClassifierExaminer
+    from countermark.detectors.classifier.model import ENVIRONMENT
+
+    if os.environ.get(ENVIRONMENT) == "off" and not chosen.model:
+        return []
+    return [ClassifierExaminer(chosen.effort, Path(chosen.model) if chosen.model else None)]
+
+
+def _mark_examiners(thorough: bool) -> list[Examiner]:
     from countermark.provenance.manifest import ManifestExaminer
     from countermark.provenance.metadata import ContainerExaminer, MetadataExaminer
     from countermark.provenance.recover import RegistryExaminer
@@ -139,6 +170,7 @@ def scan(
     source: str | Path | bytes | BinaryIO | Upload,
     *,
     examiners: Sequence[Examiner] | None = None,
+    classifying: Classifying | None = None,
     declared: Claim | None = None,
     policies: Policies | None = None,
     limits: Limits = DEFAULT_LIMITS,
@@ -148,6 +180,7 @@ def scan(
     Args:
         source: path, bytes, binary stream or `Upload`.
         examiners: default is `default_examiners`.
+        classifying: how the default examiners use the classifier.
         declared: what the uploader says of it.
         policies: packs to apply, with what the caller knows of the picture.
         limits: bounds checked before decoding.
@@ -164,7 +197,7 @@ def scan(
     except UnreadableError as exc:
         return _decided(unreadable(path, str(exc)), policies)
     opened = time.perf_counter()
-    evidence, unread = _gather(upload, default_examiners() if examiners is None else examiners)
+    evidence, unread = _gather(upload, default_examiners(classifying=classifying) if examiners is None else examiners)
     if declared is not None:
         evidence.append(_declaration(declared))
     examined = time.perf_counter()

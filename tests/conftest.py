@@ -18,6 +18,13 @@ PROVENANCE = SHARED / "fixtures" / "provenance"
 
 
 @pytest.fixture(autouse=True)
+def classifier_off(request, monkeypatch):
+    """Marks are tested without the pixels' opinion on synthetic pictures; the classifier's own tests turn it on."""
+    if request.module.__name__ not in ("test_classifier", "test_train", "test_evaluate", "test_house"):
+        monkeypatch.setenv("COUNTERMARK_CLASSIFIER", "off")
+
+
+@pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every test has a home of its own: no key or trust setting of the machine takes part."""
     folder = tmp_path / "countermark-home"

@@ -23,7 +23,7 @@ BELOW = {
     "provenance": {"provenance"},
     "datasets": {"datasets", "provenance"},
     "policies": {"policies", "provenance"},
-    "detectors": {"detectors", "provenance"},
+    "detectors": {"detectors", "datasets", "provenance"},
     "generation": {"generation", "provenance"},
 }
 

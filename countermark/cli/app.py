@@ -8,7 +8,19 @@ from collections.abc import Sequence
 
 import typer
 
-from countermark.cli import doctor, inspection, keys, policies, recover, registry, scan, stamp, trust
+from countermark.cli import (
+    datasets,
+    doctor,
+    inspection,
+    keys,
+    learning,
+    policies,
+    recover,
+    registry,
+    scan,
+    stamp,
+    trust,
+)
 from countermark.provenance.errors import CountermarkError
 
 __all__ = ["app", "run"]
@@ -26,6 +38,9 @@ app.command("scan")(scan.scan_command)
 app.command("stamp")(stamp.stamp_command)
 app.command("inspect")(inspection.inspect_command)
 app.command("recover")(recover.recover_command)
+app.command("train")(learning.train_command)
+app.command("evaluate")(learning.evaluate_command)
+app.add_typer(datasets.app, name="datasets")
 app.add_typer(policies.app, name="policies")
 app.add_typer(registry.app, name="registry")
 app.add_typer(keys.app, name="keys")

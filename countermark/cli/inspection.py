@@ -20,9 +20,10 @@ __all__ = ["inspect_command"]
 
 def inspect_command(
     path: Path = typer.Argument(..., metavar="FILE", help="File to look into."),
+    explain: Path | None = typer.Option(None, "--explain", help="Folder for the classifier's heat map."),
     as_json: bool = JSON_OPTION,
 ) -> int:
-    """Show everything in one file: manifest tree, validation codes, metadata, container."""
+    """Show everything in one file: manifest tree, validation codes, metadata, container, classifier."""
     from countermark.scanning import default_examiners, scan
 
     result = scan(path, examiners=default_examiners(thorough=True))
@@ -30,6 +31,11 @@ def inspect_command(
         emit_json(result.to_dict())
     else:
         _show(result)
+    if explain is not None and result.classifier_score is not None:
+        from countermark.report.heat import write_heat_map
+
+        written = write_heat_map(path, result.sha256, explain)
+        typer.echo(f"heat map: {written} (a hint where to look, not proof)", err=as_json)
     return 3 if result.status.value == "error" else 1 if result.status.is_finding else 0
 
 
@@ -49,6 +55,9 @@ def _show(result: ScanResult) -> None:
     if metadata is not None and metadata.detail.get("signatures"):
         console.print(_metadata_tree(metadata.detail))
     console.print(_marks_tree(result))
+    score = result.by_name("classifier")
+    if score is not None and score.found:
+        console.print(_score_tree(score.detail, score.version))
     console.print(_timing_line(result), style="dim")
 
 
@@ -144,6 +153,23 @@ def _marks_tree(result: ScanResult) -> Tree:
         tree.add(
             _label("registry:", own["state"], f"fingerprint {apart} of 256 bits apart" if apart is not None else "")
         )
+    return tree
+
+
+def _score_tree(detail: Any, version: str) -> Tree:
+    """The classifier's answer with the figures it was decided by."""
+    from rich.tree import Tree
+
+    tree = Tree(_label("Classifier (statistical: a hint, not proof)", style="bold"))
+    score = "none, it abstains" if detail.get("score") is None else f"{detail['score']:.3f}"
+    tree.add(_label("score:", score, f"band {detail['band']}", f"effort {detail['effort']}"))
+    tree.add(
+        _label(f"threshold for {detail['domain']}: {detail['threshold']:.3f}",
+               f"(chosen for {detail['false_positive_rate']:.0%} of real pictures)")
+    )  # fmt: skip
+    if detail.get("reason"):
+        tree.add(_label("reason:", detail["reason"]))
+    tree.add(_label("model:", version))
     return tree
 
 

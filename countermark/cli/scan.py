@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -15,7 +16,7 @@ import typer
 from countermark.provenance.errors import UsageError
 
 if TYPE_CHECKING:
-    from countermark.scanning import Policies, ScanResult
+    from countermark.scanning import Classifying, Policies, ScanResult
 
 __all__ = ["scan_command"]
 
@@ -41,6 +42,10 @@ def scan_command(
     trait: list[str] = typer.Option([], "--trait", help="What you know of the pictures, for the packs; repeatable."),
     role: str = typer.Option("", "--role", help="For the packs: platform, deployer, provider, uploader."),
     region: str = typer.Option("", "--region", help="For the packs: world, eu, us, us-ca, cn, in, kr."),
+    classifier: bool = typer.Option(True, "--classifier/--no-classifier", help="Whether the pixels are scored."),
+    careful: bool = typer.Option(False, "--careful", help="Score more views of each picture: slower, a little surer."),
+    classifier_model: str = typer.Option("", "--classifier-model", help="Another model, made by `countermark train`."),
+    explain: Path | None = typer.Option(None, "--explain", help="Folder for a heat map of each picture scored."),
     resume: bool = typer.Option(False, "--resume", help="Skip files that the JSON Lines output already holds."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress on standard error."),
 ) -> int:
@@ -58,8 +63,12 @@ def scan_command(
     if not files and not done:
         raise UsageError(f"Nothing to scan in {', '.join(paths)}. Name images, or a folder that holds some.")
     policies = _policies(policy, trait, role, region)
+    classifying = _classifying(classifier, careful, classifier_model, explain)
     seen = _Seen()
-    results = seen.watch(_progress(scan_many(files, jobs, policies=policies), len(files), quiet))
+    results = scan_many(files, jobs, policies=policies, classifying=classifying)
+    results = seen.watch(_progress(results, len(files), quiet))
+    if explain is not None:
+        results = _explained(results, explain, classifier_model)
     with _open(output, append=bool(done)) as stream:
         write_report(results, chosen, stream)
     return seen.exit_code
@@ -78,6 +87,31 @@ def _policies(packs: list[str], traits: list[str], role: str, region: str) -> Po
     select(packs)
     context_of(Status.NO_AI_EVIDENCE, traits, **{k: v for k, v in (("role", role), ("region", region)) if v})
     return Policies(tuple(packs), tuple(traits), role=role, region=region)
+
+
+def _classifying(run: bool, careful: bool, model: str, explain: Path | None) -> Classifying:
+    """The model is loaded before any file is scanned, so that a wrong one is said at once."""
+    from countermark.scanning import Classifying
+
+    if not run:
+        if careful or model or explain:
+            raise UsageError("--careful, --classifier-model and --explain need the classifier; drop --no-classifier.")
+        return Classifying(run=False)
+    from countermark.detectors.classifier.model import ENVIRONMENT, shared
+
+    if model or os.environ.get(ENVIRONMENT) != "off":
+        shared(Path(model) if model else None)
+    return Classifying(effort="careful" if careful else "fast", model=model)
+
+
+def _explained(results: Iterable[ScanResult], folder: Path, model: str) -> Iterator[ScanResult]:
+    """Write a heat map beside each result that has a score."""
+    from countermark.report.heat import write_heat_map
+
+    for result in results:
+        if result.classifier_score is not None and result.path is not None:
+            write_heat_map(Path(result.path), result.sha256, folder, model)
+        yield result
 
 
 class _Seen:

@@ -31,6 +31,8 @@ def explain(evidence: Evidence) -> str:
         return _container(evidence.detail)
     if evidence.kind == Kind.METADATA:
         return _metadata(evidence.detail)
+    if evidence.kind == Kind.CLASSIFIER:
+        return _classifier(evidence.detail)
     if evidence.kind == Kind.DECLARATION:
         return f"the uploader says: {clean(evidence.detail.get('says', ''))}"
     return clean(evidence.detail.get("summary") or "found")
@@ -72,6 +74,20 @@ def _who(signer: Any) -> str:
     if signer.get("expired"):
         notes.append("certificate expired, time of signing unproven")
     return f"signed by {name} ({', '.join(notes)})"
+
+
+def _classifier(detail: Any) -> str:
+    if detail.get("score") is None:
+        return f"cannot tell: {clean(detail.get('reason'))}"
+    says = {
+        "high": "looks AI-generated",
+        "mid": "undecided",
+        "low": "nothing in the pixels speaks for AI",
+    }[detail["band"]]
+    return (
+        f"{says}: score {detail['score']:.2f}, threshold {detail['threshold']:.2f} for {clean(detail['domain'])}; "
+        "a hint, not proof"
+    )
 
 
 def _metadata(detail: Any) -> str:

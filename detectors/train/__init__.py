@@ -1,0 +1,1 @@
+"""Training the classifier (needs the `train` extra: torch, timm, scikit-learn)."""
