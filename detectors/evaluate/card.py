@@ -103,14 +103,14 @@ def _numbers(report: dict[str, Any]) -> str:
 
 
 def _row(name: str, chain: str, row: dict[str, Any]) -> tuple[object, ...]:
-    low, high = row["auroc"]["interval"]
+    low, high = (_rate(value) for value in row["auroc"]["interval"])
     at = row["at_threshold"]
     return (
         name,
         chain,
-        f"{row['auroc']['value']:.3f} [{low:.3f}, {high:.3f}]",
-        f"{row['tpr_at_fpr_1']['value']:.3f}",
-        f"{row['ece']['value']:.3f}",
+        f"{_rate(row['auroc']['value'])} [{low}, {high}]",
+        _rate(row["tpr_at_fpr_1"]["value"]),
+        _rate(row["ece"]["value"]),
         _rate(at["fpr"]),
         _rate(at["tpr"]),
         row["abstained"],

@@ -145,16 +145,20 @@ def text(report: dict[str, Any]) -> str:
     lines = [head]
     for detector in report["detectors"]:
         for chain, row in detector["launderings"].items():
-            low, high = row["auroc"]["interval"]
+            low, high = (_cell(v) for v in row["auroc"]["interval"])
             rates = [row["at_threshold"][key] for key in ("fpr", "tpr")]
+            cells = [_cell(row[key]["value"]) for key in ("tpr_at_fpr_1", "ece")] + [_cell(rate) for rate in rates]
+            ms = f"{detector['ms_median']:.1f}" if chain == STORED else ""
             lines.append(
-                f"{detector['name']:<28}{chain:<22}{row['auroc']['value']:>7.3f}{f'[{low:.3f}, {high:.3f}]':>17}"
-                f"{row['tpr_at_fpr_1']['value']:>8.3f}{row['ece']['value']:>7.3f}"
-                + "".join(f"{'-' if rate is None else format(rate, '.3f'):>7}" for rate in rates)
-                + (f"{detector['ms_median']:>7.1f}" if chain == STORED else "")
+                f"{detector['name']:<28}{chain:<22}{_cell(row['auroc']['value']):>7}{f'[{low}, {high}]':>17}"
+                f"{cells[0]:>8}{cells[1]:>7}{cells[2]:>7}{cells[3]:>7}{ms:>7}"
             )
     values = [v for v in report["shortcut_baseline"].values() if v is not None]
     lines.append(
         f"{'shortcut baseline (no pixels)':<50}{max(values):>7.3f}" if values else "shortcut baseline: too few sources"
     )
     return "\n".join(lines)
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -107,10 +107,11 @@ def summary(target: metrics.Ints, scores: Scores) -> dict[str, Any]:
     """All metrics of one detector after one laundering; pictures without a score are left out and counted."""
     has = ~np.isnan(scores.score)
     truth, score = target[has], scores.score[has]
+    both = len(set(truth.tolist())) == 2
     values: dict[str, Any] = {
         key: {
-            "value": _round(metric(truth, score)),
-            "interval": [_round(v) for v in metrics.interval(metric, truth, score)],
+            "value": _round(metric(truth, score)) if both else None,
+            "interval": [_round(v) for v in metrics.interval(metric, truth, score)] if both else [None, None],
         }
         for key, metric in metrics.METRICS.items()
     }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from countermark.detectors.classifier.model import Classifier, Raw, shared
 from countermark.detectors.classifier.views import Effort
-from countermark.provenance.errors import MissingPart, UnreadableError, UsageError
+from countermark.provenance.errors import CountermarkError, MissingPart, UnreadableError, UsageError
 
 Pixels = NDArray[np.uint8]
 
@@ -141,7 +141,9 @@ class Peer(Half):
         self._recipe = recipe
         try:
             self._network = recipe.build(weights)
-        except (RuntimeError, KeyError, ValueError, AttributeError, EOFError) as error:
+        except CountermarkError:
+            raise
+        except Exception as error:  # torch's loader raises what the file makes it stumble over
             raise UnreadableError(f"{weights} does not hold weights of {name}: {str(error)[:200]}") from None
 
     def score(self, pixels: Pixels) -> float | None:
