@@ -82,6 +82,7 @@ class Config(BaseModel):
         pairs: share of samples drawn from paired pictures (a real one and its reconstruction, same changes).
         held_out: sources kept from training to calibrate on.
         effort: views used when calibrating (see `classifier.views`).
+        prior: share of generated pictures the probability is stated for; calibration itself weighs both classes alike.
         fpr: false-positive rate the shipped threshold is chosen for.
     """
 
@@ -111,6 +112,7 @@ class Config(BaseModel):
     encoder: EncoderConfig | None = None
     held_out: tuple[str, ...] = ()
     effort: Literal["fast", "careful"] = "fast"
+    prior: float = Field(1 / 3, gt=0, lt=1)
     fpr: float = 0.02
 
     @property
@@ -130,7 +132,7 @@ class Config(BaseModel):
     @property
     def cnn_digest(self) -> str:
         """sha256 over the settings that the CNN's training follows from."""
-        return _digest(self.model_dump(mode="json", exclude={"name", "encoder", "effort", "fpr"}))
+        return _digest(self.model_dump(mode="json", exclude={"name", "encoder", "effort", "prior", "fpr"}))
 
     @property
     def frames_digest(self) -> str:

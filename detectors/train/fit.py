@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -35,7 +36,7 @@ SEEN = 2
 """How often each calibration picture is seen."""
 _LEAST = 50
 LOW = 0.5
-"""Up to this probability, calibrated for as many real as generated pictures, nothing speaks for AI."""
+"""Up to this probability (stated for the config's prior) nothing speaks for AI."""
 
 
 def features(network: Network, records: Sequence[Record], size: int) -> NDArray[np.float32]:
@@ -90,8 +91,10 @@ def see(model: Classifier, records: Sequence[Record], effort: Effort) -> Iterato
             yield Seen(record, text, model.raw([laundering.parse(text)(pixels)], effort)[0])
 
 
-def fit_fusion(seen: Sequence[Seen]) -> Fusion:
+def fit_fusion(seen: Sequence[Seen], prior: float = 0.5) -> Fusion:
     """Logistic regression on both mean logits, each class and within it each group (generator, source) alike.
+
+    The bias is then moved from as many real as generated pictures to a share of `prior` generated ones.
 
     Raises:
         UsageError: the calibration pictures are all of one class.
@@ -104,7 +107,7 @@ def fit_fusion(seen: Sequence[Seen]) -> Fusion:
         raise UsageError("The calibration pictures are all of one class; hold out sources of both, real and generated.")
     model = LogisticRegression(C=1.0).fit(table, target, sample_weight=weights(seen))
     frame, native = (max(0.0, float(c)) for c in model.coef_[0])
-    return Fusion(frame=frame, native=native, bias=float(model.intercept_[0]))
+    return Fusion(frame=frame, native=native, bias=float(model.intercept_[0]) + math.log(prior / (1 - prior)))
 
 
 def weights(seen: Sequence[Seen]) -> NDArray[np.float64]:

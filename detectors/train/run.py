@@ -190,7 +190,7 @@ def calibrate(file: Path, frame_model: str, hold: Sequence[Record], config: Conf
     export.write_settings(file, blank)
     model = Classifier(file, threads=1)
     seen = {effort: list(fit.see(model, hold, effort)) for effort in _EFFORTS}
-    fusion = {effort: fit.fit_fusion(seen[effort]) for effort in _EFFORTS}
+    fusion = {effort: fit.fit_fusion(seen[effort], config.prior) for effort in _EFFORTS}
     judged = seen[config.effort]
     scores = np.array([_probability(fusion[config.effort], s.raw) for s in judged])
     settings = blank.model_copy(
