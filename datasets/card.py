@@ -25,7 +25,7 @@ def card(records: Sequence[Record], title: str) -> str:
         "## Bias audit\n\nAUROC of a classifier that sees no pixel, five-fold, folds kept apart by source. "
         "0.5 is a dataset in which the file tells nothing; what is far from it can be learned instead of the "
         "picture.\n\n"
-        + _rows(
+        + markdown_table(
             ("features", "AUROC"),
             [(k, "too few sources" if math.isnan(v) else f"{v:.3f}") for k, v in shortcut_scores(records).items()],
         ),
@@ -68,11 +68,13 @@ def _files(records: Sequence[Record]) -> list[tuple[object, ...]]:
     return [(name, read("real", at), read("generated", at)) for name, at, read in rows]
 
 
-def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    return f"## {title}\n\n{_rows(head, rows)}"
+def _table(title: str, head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+    return f"## {title}\n\n{markdown_table(head, rows)}"
 
 
-def _rows(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def markdown_table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; bars within cells are escaped."""
+
     def line(cells: Sequence[object]) -> str:
         return "| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |"
 

@@ -40,7 +40,7 @@ SMALLEST = 16
 def jpeg(pixels: Pixels, quality: int, subsampling: str = "420") -> Pixels:
     """Through JPEG at libjpeg `quality` (1 to 100) and chroma `subsampling` (444, 422, 420)."""
     data = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), int(quality), "RGB", subsampling)
-    return _writable(simplejpeg.decode_jpeg(data, "RGB"))
+    return _as_pixels(simplejpeg.decode_jpeg(data, "RGB"))
 
 
 def webp(pixels: Pixels, quality: int) -> Pixels:
@@ -289,7 +289,3 @@ def _clipped(values: NDArray[np.float32]) -> Pixels:
 
 def _as_pixels(array: Any) -> Pixels:
     return np.ascontiguousarray(array, dtype=np.uint8)
-
-
-def _writable(array: Any) -> Pixels:
-    return np.asarray(array, dtype=np.uint8)

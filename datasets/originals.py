@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import random
 import re
 import subprocess
@@ -22,10 +21,12 @@ from typing import Any
 import numpy as np
 import simplejpeg
 import yaml
-from PIL import Image, ImageOps
+from PIL import Image
 
+from countermark.datasets.laundering import resize
 from countermark.datasets.records import Label, Record, write_csv
-from countermark.provenance.errors import UnreadableError, UsageError
+from countermark.provenance.errors import CountermarkError, UnreadableError, UsageError
+from countermark.provenance.upload import Upload
 
 WHOLE = 576
 """Long side in pixels of a whole view."""
@@ -35,9 +36,6 @@ LEAST = 200
 """Pictures whose short side is below this are left out."""
 QUALITY = 95
 """JPEG quality of the cuts, 4:4:4, the same for both classes."""
-
-Image.MAX_IMAGE_PIXELS = 100_000_000
-Image.init()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,23 +168,13 @@ def _blobs(git: Path, names: list[str]) -> Iterator[bytes]:
 def _pictures(data: bytes, tiles: int) -> list[np.ndarray]:
     """RGB uint8 (H, W, 3) pictures of one file; none where it does not decode or is too small."""
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP", "BMP", "TIFF")) as image:
-            if max(image.size) > 4 * WHOLE:
-                image.draft("RGB", (2 * WHOLE, 2 * WHOLE))
-            pixels = np.asarray(_flat(ImageOps.exif_transpose(image)))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        pixels = Upload(data).pixels
+    except CountermarkError:
         return []
+    while min(pixels.shape[:2]) >= 4 * WHOLE:  # crops of a very large picture would show next to nothing
+        pixels = resize(pixels, 0.5)
     pictures = _tiles(pixels, tiles) if tiles > 1 else [pixels]
     return [p for p in pictures if min(p.shape[:2]) >= LEAST and max(p.shape[:2]) <= 5 * min(p.shape[:2])]
-
-
-def _flat(image: Image.Image) -> Image.Image:
-    """RGB on mid grey where the picture has an alpha channel."""
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, (128, 128, 128, 255))
-        return Image.alpha_composite(ground, image).convert("RGB")
-    return image.convert("RGB")
 
 
 def _tiles(pixels: np.ndarray, count: int) -> list[np.ndarray]:

@@ -35,6 +35,17 @@ def hashes(records: Sequence[Record]) -> tuple[NDArray[np.uint64], NDArray[np.bo
     return packed, usable
 
 
+def unreadable(records: Sequence[Record]) -> set[Path]:
+    """Paths of pictures that do not decode."""
+    broken = set()
+    for record in records:
+        try:
+            _ = Upload.open(record.path).view
+        except CountermarkError:
+            broken.add(record.path)
+    return broken
+
+
 def near_duplicates_of(records: Sequence[Record], others: Sequence[Record]) -> set[Path]:
     """Paths of `records` that are nearly one of `others`."""
     mine, usable = hashes(records)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import subprocess
 from dataclasses import replace
 
@@ -251,6 +252,17 @@ def test_the_rules_for_originals_name_every_reserved_split():
     rules = load_rules()
     assert {r.label for r in rules} == {"real", "generated"}
     assert all(r.paths or r.indexed_only for r in rules)
+    generated = [r for r in rules if r.repo == "dcsan/imagen"]
+    assert {r.source for r in generated} == {
+        f"{model}-dcsan"
+        for model in ("dallemini", "latentdiffusion", "glid3xl", "simulacra", "discodiffusion", "majestydiffusion")
+    }
+    reserved = ("images/x/stab-01.png", "images/x/midj-02.png", "images/x/dal2-03.png", "images/x/photo.png")
+    for path in reserved:
+        assert not any(re.search(r.paths, path, re.I) for r in generated), path
+    pages = next(r for r in rules if r.source == "templates-web")
+    assert re.search(pages.leave_out, "site/images/screenshot-1.png", re.I)
+    assert re.search(pages.leave_out, "site/img/logo.png", re.I)
 
 
 def test_datasets_commands(tmp_path, crowd, capsys):

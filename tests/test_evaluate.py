@@ -147,6 +147,12 @@ def test_unknown_detectors_and_missing_weights_are_explained(tmp_path):
         scorers.load(["gptzero"])
     with pytest.raises(UsageError, match="needs its weights"):
         scorers.load(["npr"])
+    with pytest.raises(UsageError, match="needs its weights"):
+        scorers.load(["npr#mine"])
+    with pytest.raises(UsageError, match="known are countermark"):
+        scorers.load(["countermarkk"])
+    with pytest.raises(UsageError, match="named twice"):
+        scorers.load(["countermark", "countermark:fast"])
     with pytest.raises(UsageError, match="does not exist"):
         scorers.load([f"npr={tmp_path / 'no.pth'}"])
     (tmp_path / "junk.pth").write_bytes(b"junk")

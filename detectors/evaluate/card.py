@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
+from countermark.datasets.card import markdown_table
 from countermark.detectors.classifier.settings import Settings
 from countermark.detectors.evaluate.run import LEAST_GENERATOR, LEAST_SOURCE, STORED
 
@@ -55,7 +55,7 @@ def _what(settings: Settings, training: dict[str, Any], sha256: str) -> str:
         ("output", "probability that the picture is AI-generated, or an abstention with its reason; a map of cells"),
         ("licence", "Apache-2.0; licences of the training pictures below"),
     ]
-    return "## The model\n\n" + _table(("", ""), rows)
+    return "## The model\n\n" + markdown_table(("", ""), rows)
 
 
 def _encoder(encoder: dict[str, Any] | None) -> str:
@@ -97,7 +97,7 @@ def _numbers(report: dict[str, Any]) -> str:
         f"## Measured ({report['made'][:10]})\n\n"
         f"On {pictures['real']} real and {pictures['generated']} generated pictures of sources and generators "
         "that were not trained on, as stored and after laundering, with 95 % bootstrap intervals.\n\n"
-        + _table(_COLUMNS, rows)
+        + markdown_table(_COLUMNS, rows)
         + f"\n\nShortcut baseline on the same pictures (AUROC without any pixel): {shortcuts}."
     )
 
@@ -125,7 +125,9 @@ def _groups(own: dict[str, Any]) -> str:
              f"{row['interval'][0]:.2f} to {row['interval'][1]:.2f}", row["abstained"])
             for name, row in own[key].items()
         ]  # fmt: skip
-        parts.append(_table((head, "pictures", "AUROC", "called generated", "95 % interval", "abstained"), rows))
+        parts.append(
+            markdown_table((head, "pictures", "AUROC", "called generated", "95 % interval", "abstained"), rows)
+        )
     return "\n\n".join(parts)
 
 
@@ -170,10 +172,3 @@ def _limits(own: dict[str, Any], settings: Settings) -> str:
 
 def _rate(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
-    def line(cells: Sequence[object]) -> str:
-        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
-
-    return "\n".join([line(head), "|" + "---|" * len(head), *map(line, rows)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -208,13 +208,14 @@ _Row = list[list[tuple[float, float, float]]]
 _Work = tuple[int, Record, tuple[str, ...], tuple[str, ...], int]
 
 
-def _mapped(work: Sequence[_Work], jobs: int) -> Any:
+def _mapped(work: Sequence[_Work], jobs: int) -> Iterator[_Row | str]:
     if jobs <= 1:
-        return map(_one, work)
+        yield from map(_one, work)
+        return
     import multiprocessing
 
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return list(pool.map(_one, work, chunksize=4))
+        yield from pool.map(_one, work, chunksize=4)
 
 
 @lru_cache(maxsize=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,17 +176,23 @@ def load(names: Sequence[str]) -> list[Scorer]:
     peer's name may end in `#TAG` to tell two sets of weights apart.
 
     Raises:
-        UsageError: the name is unknown, or a peer has no weights.
+        UsageError: the name is unknown or given twice, or a peer has no weights.
         MissingPart: a package it needs is not installed.
     """
-    return [_load(name) for name in names]
+    scorers = [_load(name) for name in names]
+    twice = [name for name, times in Counter(scorer.name for scorer in scorers).items() if times > 1]
+    if twice:
+        raise UsageError(
+            f"{twice[0]} was named twice; tell two sets of weights apart with #TAG (npr#a=..., npr#b=...)."
+        )
+    return scorers
 
 
 def _load(text: str) -> Scorer:
     name, _, weights = text.partition("=")
-    if name.startswith("countermark"):
-        effort = name.partition(":")[2] or "fast"
-        if effort not in ("fast", "careful"):
+    own, _, effort = name.partition(":")
+    if own == "countermark":
+        if effort not in ("", "fast", "careful"):
             raise UsageError(f"{name}: the effort is {effort!r}; allowed are fast and careful.")
         return Own(Path(weights) if weights else None, "careful" if effort == "careful" else "fast", weights and text)
     if name == "sahu65":
@@ -197,9 +204,10 @@ def _load(text: str) -> Scorer:
     if name.split("#")[0] not in RECIPES:
         known = ", ".join(("countermark", "countermark:careful", "sahu65", *sorted(RECIPES)))
         raise UsageError(f"Unknown detector {name!r}; known are {known}.")
+    recipe = RECIPES[name.split("#")[0]]
     if not weights:
-        raise UsageError(f"The peer {name} needs its weights: {name}=PATH (from {RECIPES[name].source}).")
-    return Peer(name, RECIPES[name.split("#")[0]], Path(weights))
+        raise UsageError(f"The peer {name} needs its weights: {name}=PATH (from {recipe.source}).")
+    return Peer(name, recipe, Path(weights))
 
 
 def _foreign(place: str, argument: str) -> Scorer:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import simplejpeg
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
@@ -15,7 +14,7 @@ from torch.utils.data import Dataset
 from countermark.datasets import laundering
 from countermark.datasets.pixels import load_rgb
 from countermark.datasets.records import Record
-from countermark.detectors.classifier.views import normalise, shrink, window
+from countermark.detectors.classifier.views import natives, normalise, shrink, window
 from countermark.detectors.train.config import Config, Launder
 
 Pixels = NDArray[np.uint8]
@@ -135,8 +134,7 @@ def _encoded(pixels: Pixels, launder: Launder, rng: np.random.Generator) -> Pixe
     quality = int(rng.integers(launder.quality_low, launder.quality_high + 1))
     if rng.random() < launder.webp:
         return laundering.webp(pixels, quality)
-    data = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality, "RGB", "420" if rng.random() < 0.7 else "444")
-    return np.asarray(simplejpeg.decode_jpeg(data, "RGB"), dtype=np.uint8)
+    return laundering.jpeg(pixels, quality, "420" if rng.random() < 0.7 else "444")
 
 
 def _recoloured(pixels: Pixels, rng: np.random.Generator) -> Pixels:
@@ -151,8 +149,7 @@ def _frame(pixels: Pixels, side: int, rng: np.random.Generator) -> Pixels:
 
 
 def _native(pixels: Pixels, side: int, rng: np.random.Generator) -> Pixels:
-    large = pixels if min(pixels.shape[:2]) >= side else shrink(pixels, side)
-    return _flipped(window(large, side, rng.random(), rng.random()), rng)
+    return _flipped(natives(pixels, side, [(rng.random(), rng.random())])[0], rng)
 
 
 def _flipped(view: Pixels, rng: np.random.Generator) -> Pixels:
