@@ -124,6 +124,19 @@ def test_a_dataset_without_splits_is_divided_by_source(folder, tmp_path):
     assert not {(r.label, r.source) for r in learn} & {(r.label, r.source) for r in hold}
 
 
+def test_a_flat_folder_with_a_broken_picture_is_divided_too(folder, tmp_path):
+    """The simplest dataset: two folders, one source, nothing that the recipe's held_out names."""
+    _, records = folder
+    for record in records:
+        save(tmp_path / record.label / record.path.name, scene(int(record.path.stem), 130, 150))
+    broken = tmp_path / "real" / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    learn, hold = divide([tmp_path], recipes.load(None))
+    assert {r.label for r in learn} == {r.label for r in hold} == {"real", "generated"}
+    assert len(learn) + len(hold) <= len(records)
+    assert broken not in {r.path for r in (*learn, *hold)}
+
+
 @pytest.fixture(scope="module")
 def trained(folder, tmp_path_factory):
     root, _ = folder
@@ -232,10 +245,13 @@ def test_a_stopped_run_goes_on_where_it_was(folder, tmp_path):
         assert torch.allclose(a.float(), b.float(), atol=1e-4)
 
 
-def test_a_checkpoint_of_another_recipe_is_refused(trained, folder):
-    root, _ = folder
+def test_a_folder_belongs_to_one_run(trained, folder, tmp_path):
+    root, records = folder
     with pytest.raises(UsageError, match="another config"):
         train([root], trained.model.parent, SMALL.model_copy(update={"seed": 5}))
+    write_csv([record for record in records if record.source != "r7"], tmp_path / "index.csv")
+    with pytest.raises(UsageError, match="other pictures"):
+        train([tmp_path / "index.csv"], trained.model.parent, SMALL)
 
 
 @pytest.mark.slow

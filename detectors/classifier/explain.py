@@ -37,7 +37,8 @@ class HeatMap:
     """A heat map of one picture.
 
     Attributes:
-        cells: float32 (rows, columns), each cell's own logit; above 0 speaks for AI, below against.
+        cells: float32 (rows, columns), in logits: by how much covering the cell lowers the score, or, where the CNN
+            reads frames, the cell's own logit. Above 0 speaks for AI, below against.
         width, height: of the picture, pixels.
         caveat: the sentence that must be shown with it.
     """

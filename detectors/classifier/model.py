@@ -141,9 +141,7 @@ class Classifier:
 
     def probability(self, raw: Raw, effort: Effort = "fast") -> float:
         """The calibrated probability of one picture's outputs, without any abstention."""
-        fusion = self.settings.fusion[effort]
-        logit = fusion.frame * raw.frame + fusion.native * raw.native + fusion.bias
-        return float(1 / (1 + np.exp(-logit)))
+        return self.settings.fusion[effort].probability(raw.frame, raw.native)
 
     def predict(self, pixels: Pixels, effort: Effort = "fast") -> Prediction:
         """What is to be said of one picture, RGB uint8 (height, width, 3).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -27,6 +28,11 @@ class Fusion(BaseModel):
     frame: float
     native: float
     bias: float
+
+    def probability(self, frame: float, native: float) -> float:
+        """The calibrated probability of one picture's mean logits."""
+        logit = self.frame * frame + self.native * native + self.bias
+        return 1 / (1 + math.exp(-max(-60.0, min(60.0, logit))))
 
 
 class Settings(BaseModel):

@@ -135,10 +135,10 @@ class Config(BaseModel):
         return _digest(self.model_dump(mode="json", exclude={"name", "encoder", "effort", "prior", "fpr"}))
 
     @property
-    def frames_digest(self) -> str:
-        """sha256 over the settings that the features of the training frames follow from."""
-        table = self.model_dump(mode="json", include={"seed", "balance", "crops", "launder", "encoder", "held_out"})
-        for later in ("samples", "hidden", "epochs"):
+    def made_digest(self) -> str:
+        """sha256 over the settings that a run's intermediate files follow from; the others may change in a folder."""
+        table = self.model_dump(mode="json", exclude={"name", "effort", "prior", "fpr"})
+        for later in ("samples", "hidden", "epochs") if self.encoder else ():
             table["encoder"].pop(later)
         return _digest(table)
 

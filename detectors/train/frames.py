@@ -29,11 +29,11 @@ def encode(
 ) -> tuple[NDArray[np.float16], NDArray[np.int64], NDArray[np.int64]]:
     """Features float16 (N, 2304), targets and numbers of the pictures int64 (N,) of `count` frame samples.
 
-    Parts that are already in `folder` are taken from there, so a run that was stopped goes on.
+    Parts that are already in `folder` (of this run) are taken from there, so a run that was stopped goes on.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts = range(0, count, PART)
-    files = [folder / f"{config.frames_digest[:16]}-{part:07d}.npz" for part in parts]
+    files = [folder / f"{part:07d}.npz" for part in parts]
     todo = [(part, file) for part, file in zip(parts, files, strict=True) if not file.is_file()]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import sys
@@ -15,8 +16,8 @@ import numpy as np
 
 from countermark.datasets.layouts import read
 from countermark.datasets.records import Record
-from countermark.datasets.splits import assign, near_duplicates_of
-from countermark.detectors.classifier.model import Classifier, Raw
+from countermark.datasets.splits import assign, near_duplicates_of, unreadable
+from countermark.detectors.classifier.model import Classifier
 from countermark.detectors.classifier.settings import DOMAINS, Fusion, Settings
 from countermark.detectors.classifier.views import Effort
 from countermark.detectors.train import encoder, export, fit, frames, loop
@@ -25,7 +26,8 @@ from countermark.detectors.train.head import fit_head
 from countermark.detectors.train.model import FrameScorer, Network, Scorer
 from countermark.provenance.errors import UsageError
 
-MODEL, MODEL_INT8, REPORT = "classifier.onnx", "classifier-int8.onnx", "training.json"
+MODEL, MODEL_INT8, REPORT, RUN = "classifier.onnx", "classifier-int8.onnx", "training.json", "run.json"
+_FRAMES_A_PICTURE = 32
 _EFFORTS: tuple[Effort, ...] = ("fast", "careful")
 _PLACEHOLDER = Fusion(frame=1, native=1, bias=0)
 
@@ -61,11 +63,12 @@ def train(
         every: batches between checkpoints.
 
     Raises:
-        UsageError: a class is missing, or the folder holds a run of another config.
+        UsageError: a class is missing, or the folder holds a run of another config or on other pictures.
         MissingPart: torch, timm, the backbone's weights or the encoder's package are not installed.
     """
     learn, hold = divide(datasets, config)
     out.mkdir(parents=True, exist_ok=True)
+    _claim(out, (*learn, *hold), config)
     generated = sum(record.target for record in learn)
     _note(f"{len(learn):,} pictures to learn from ({generated:,} generated), {len(hold):,} to calibrate on")
     fitted = frame_network(learn, hold, config, out, processes) if config.encoder else None
@@ -99,7 +102,8 @@ def frame_network(
     tables = []
     for name, part, share in (("frames", learn, 1.0), ("held-out frames", hold, 0.15)):
         alone = [record for record in part if not record.pair]
-        count = max(frames.PART, round(settings.samples * share / frames.PART) * frames.PART)
+        wanted = min(settings.samples * share, _FRAMES_A_PICTURE * len(alone))
+        count = max(frames.PART, round(wanted / frames.PART) * frames.PART)
         places = out / name.replace(" ", "-")
         table, target, picture = frames.encode(alone, config, count, model, places, processes, _progress(name))
         tables.append((table, target, [alone[number] for number in picture]))
@@ -113,21 +117,26 @@ def frame_network(
 
 
 def divide(datasets: Sequence[Path | str], config: Config) -> tuple[list[Record], list[Record]]:
-    """Records to learn from and records to calibrate on, without a picture that is nearly one of the other."""
+    """Records to learn from and records to calibrate on, without a picture that is nearly one of the other.
+
+    Those to calibrate on come from the sources of `held_out`, or, where there are none of these, from sources split
+    off so that near-duplicates stay on one side. Pictures that cannot be read are left out.
+    """
     records = [record for place in datasets for record in read(place)]
-    if not any(record.split for record in records):
-        records = assign(records, {"train": 0.85, "val": 0.15}, config.seed)
-        hold = [record for record in records if record.split == "val" and not record.pair]
-    else:
+    if any(record.split for record in records):
         records = [record for record in records if record.split in ("", "train")]
-        hold = [record for record in records if record.source in config.held_out]
-    kept_out = {id(record) for record in hold}
-    held_sources = {record.source for record in hold} if config.held_out else set()
-    learn = [
-        r
-        for r in records
-        if id(r) not in kept_out and r.split != "val" and r.source.removeprefix("paired-") not in held_sources
-    ]
+    broken = unreadable(records)
+    if broken:
+        _note(f"{len(broken):,} pictures cannot be read and are left out: {', '.join(map(str, sorted(broken)[:5]))}")
+        records = [record for record in records if record.path not in broken]
+    hold = [record for record in records if record.source in config.held_out]
+    if hold:
+        sources = {record.source for record in hold}
+        learn = [record for record in records if record.source.removeprefix("paired-") not in sources]
+    else:
+        parts = assign(records, {"train": 0.85, "val": 0.15}, config.seed)
+        hold = [record for record in parts if record.split == "val" and not record.pair]
+        learn = [record for record in parts if record.split == "train"]
     for name, part in (("train", learn), ("calibrate", hold)):
         if len({r.label for r in part}) < 2:
             raise UsageError(
@@ -136,6 +145,23 @@ def divide(datasets: Sequence[Path | str], config: Config) -> tuple[list[Record]
             )
     twins = near_duplicates_of(hold, learn)
     return learn, [record for record in hold if record.path not in twins]
+
+
+def _claim(out: Path, records: Sequence[Record], config: Config) -> None:
+    """Keep a folder to one run: what it holds was made from these pictures with these settings."""
+    table = "\n".join(f"{record.path.resolve()}\t{record.label}\t{record.source}" for record in records)
+    mine = {
+        "pictures": hashlib.sha256(table.encode()).hexdigest(),
+        "config": config.made_digest,
+    }
+    file = out / RUN
+    if not file.is_file():
+        file.write_text(json.dumps(mine), "utf-8")
+        return
+    theirs = json.loads(file.read_text("utf-8"))
+    for name, what in (("config", "with another config"), ("pictures", "on other pictures")):
+        if theirs[name] != mine[name]:
+            raise UsageError(f"{out} holds a run {what}; train into a new folder, or remove it.")
 
 
 def finish(
@@ -192,7 +218,7 @@ def calibrate(file: Path, frame_model: str, hold: Sequence[Record], config: Conf
     seen = {effort: list(fit.see(model, hold, effort)) for effort in _EFFORTS}
     fusion = {effort: fit.fit_fusion(seen[effort], config.prior) for effort in _EFFORTS}
     judged = seen[config.effort]
-    scores = np.array([_probability(fusion[config.effort], s.raw) for s in judged])
+    scores = np.array([fusion[config.effort].probability(s.raw.frame, s.raw.native) for s in judged])
     settings = blank.model_copy(
         update={
             "fusion": fusion,
@@ -202,10 +228,6 @@ def calibrate(file: Path, frame_model: str, hold: Sequence[Record], config: Conf
     )
     export.write_settings(file, settings)
     return settings
-
-
-def _probability(fusion: Fusion, raw: Raw) -> float:
-    return float(1 / (1 + np.exp(-(fusion.frame * raw.frame + fusion.native * raw.native + fusion.bias))))
 
 
 def _counts(records: Sequence[Record]) -> dict[str, dict[str, int]]:
