@@ -197,7 +197,11 @@ def test_explain_writes_a_map_for_each_scored_picture(tmp_path, capsys):
     assert "threshold for" in text
 
 
-def test_options_that_need_the_classifier_say_so(tmp_path, capsys):
+def test_options_that_need_the_classifier_say_so(tmp_path, capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("COUNTERMARK_CLASSIFIER", "off")
+        assert main(["scan", str(PHOTO), "--careful"]) == 2
+        assert "COUNTERMARK_CLASSIFIER=off" in capsys.readouterr().err
     assert main(["scan", str(PHOTO), "--no-classifier", "--explain", str(tmp_path)]) == 2
     assert "--no-classifier" in capsys.readouterr().err
 

@@ -101,6 +101,8 @@ def _classifying(run: bool, careful: bool, model: str, explain: Path | None) -> 
 
     if model or os.environ.get(ENVIRONMENT) != "off":
         shared(Path(model) if model else None)
+    elif careful or explain:
+        raise UsageError(f"--careful and --explain need the classifier, which {ENVIRONMENT}=off turns off; unset it.")
     return Classifying(effort="careful" if careful else "fast", model=model)
 
 
