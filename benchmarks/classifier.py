@@ -3,8 +3,10 @@
     python benchmarks/classifier.py table DATASET --peer ferretnet=W.pth   # ours, peers, probe, shortcut: one run
     python benchmarks/classifier.py speed [--model FILE]                   # ms beyond decoding, one thread
     python benchmarks/classifier.py ablation DATASET... --out DIR          # what ingredients bring, at a small budget
+    python benchmarks/classifier.py views DATASET                          # one or more views, calibration
+    python benchmarks/classifier.py probes DATASET --out DIR               # which blocks, side, values a weight
 
-DATASET has the splits `train` and `val` (see docs/classifier.md). `table` and `ablation` need the `train` extra.
+DATASET has the splits `train` and `val` (see docs/classifier.md). All but `speed` and `views` need the `train` extra.
 Run under `taskset -c 0` to time one core.
 """
 
@@ -155,7 +157,7 @@ CHAINS = ("", "resize:0.5|jpeg:80")
 
 
 def ablation(args: argparse.Namespace) -> None:
-    """What ingredients of the frame half bring, at equal small budgets, and what two views and calibration bring."""
+    """What ingredients of the frame half bring, at equal small budgets."""
     from countermark.detectors.train import config as recipes
     from countermark.detectors.train import encoder
     from countermark.detectors.train.run import divide
@@ -166,7 +168,7 @@ def ablation(args: argparse.Namespace) -> None:
     graph = args.out / "encoder.onnx"
     if not graph.is_file():
         encoder.to_runtime(encoder.Encoder(base.encoder).eval(), graph, base.encoder.side, ["features"])
-    measured = {chain: _val_features(records, chain, graph, base.encoder.side) for chain in CHAINS}
+    measured = {chain: _features(records, chain, graph, base.encoder.side, args.jobs) for chain in CHAINS}
     learn = [r for r in divide(args.dataset, base)[0] if not r.pair]
     print(f"frame head alone, {args.frames} training frames each, {len(records)} pictures of val")
     for name, change in ABLATIONS.items():
@@ -175,7 +177,6 @@ def ablation(args: argparse.Namespace) -> None:
     one = base.model_copy(update={"held_out": tuple(sorted({r.source for r in learn})[::2])})
     half = [r for r in learn if r.source not in one.held_out]
     print(f"{'with half of the sources':<32}{_head_row(one, half, graph, measured, records, args)}", flush=True)
-    _views_and_calibration(records)
 
 
 def _head_row(
@@ -199,31 +200,108 @@ def _head_row(
     return "".join(cells)
 
 
-def _val_features(records: list[Any], chain: str, graph: Path, side: int) -> np.ndarray:
+def views(args: argparse.Namespace) -> None:
+    """What the two kinds of view, more of them, and calibration bring to the shipped model."""
+    from concurrent.futures import ProcessPoolExecutor
+
+    records = [r for r in read(args.dataset) if r.split == "val" and not r.pair][:: args.step]
+    truth = np.array([r.target for r in records])
+    print(f"shipped model, {len(records)} pictures of val")
+    for chain in CHAINS:
+        with ProcessPoolExecutor(args.jobs) as pool:
+            table = np.array(list(pool.map(_seen, records, [chain] * len(records), chunksize=8)))
+        one, three, window = table.T
+        fusion = shared().settings.fusion["fast"]
+        logit = fusion.frame * one + fusion.bias
+        odds = np.log(truth.mean() / (1 - truth.mean()))
+        prior = np.log(0.5)  # the shipped bias is stated for one generated picture in three
+        errors = {
+            "raw logit": one,
+            "calibrated, equal shares": logit - prior,
+            "calibrated, as shipped": logit,
+            f"calibrated, share of val {truth.mean():.2f}": logit - prior + odds,
+        }
+        for name, score in (
+            ("frame", one),
+            ("three frames", three),
+            ("window", window),
+            ("frame + window", one + window),
+        ):
+            rate = metrics.tpr_at_fpr(truth, score)
+            print(f"{chain or STORED:<20}{name:<16} AUROC {metrics.auroc(truth, score):.3f} TPR@1% {rate:.3f}")
+        for name, value in errors.items():
+            error = metrics.calibration_error(truth, 1 / (1 + np.exp(-value)))
+            print(f"{chain or STORED:<20}ECE {error:.3f} {name}")
+
+
+def _seen(record: Any, chain: str) -> tuple[float, float, float]:
+    """Logits of one frame, of three, and of one window."""
+    from countermark.datasets.laundering import parse
+    from countermark.detectors.classifier.views import views as cut
+
+    model = shared()
+    shown, windows = cut(parse(chain)(load_rgb(record.path)), model.settings.size, model.settings.frame_size, "careful")
+    logits = model.frames(normalise(shown))["logit"]
+    return float(logits[1]), float(logits.mean()), float(model.windows(normalise(windows[:1]))["logit"][0])
+
+
+PROBES = [
+    *({"layers": n, "side": 224, "levels": 255} for n in (3, 4, 5, 6, 9, 12)),
+    *({"layers": 6, "side": side, "levels": 255} for side in (192, 160)),
+    *({"layers": 6, "side": 160, "levels": levels} for levels in (31, 23, 15)),
+]
+
+
+def probes(args: argparse.Namespace) -> None:
+    """Which blocks, which side and how many values a weight: a support vector machine on each encoder's features."""
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
+    from countermark.detectors.train import encoder
+    from countermark.detectors.train.config import EncoderConfig
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    records = [r for r in read(args.dataset) if not r.pair]
+    train, val = [r for r in records if r.split == "train"][::3], [r for r in records if r.split == "val"][::2]
+    print(
+        f"{len(train)} pictures of train, {len(val)} of val, as stored; class token, mean and deviation of the patches"
+    )
+    for change in PROBES:
+        settings = EncoderConfig(**change)
+        graph = args.out / f"encoder-{settings.layers}-{settings.side}-{settings.levels}.onnx"
+        if not graph.is_file():
+            encoder.to_runtime(encoder.Encoder(settings).eval(), graph, settings.side, ["features"])
+        learn, held = (_features(part, "", graph, settings.side, args.jobs) for part in (train, val))
+        model = make_pipeline(StandardScaler(), SVC(C=3)).fit(learn, [r.target for r in train])
+        truth, score = np.array([r.target for r in val]), model.decision_function(held)
+        print(
+            f"blocks {settings.layers:>2}  side {settings.side}  values {settings.levels:>3}  "
+            f"AUROC {metrics.auroc(truth, score):.3f}  TPR@1% {metrics.tpr_at_fpr(truth, score):.3f}",
+            flush=True,
+        )
+        graph.unlink()
+
+
+def _features(records: list[Any], chain: str, graph: Path, side: int, jobs: int) -> np.ndarray:
+    from concurrent.futures import ProcessPoolExecutor
+
+    size = 1 + len(records) // jobs
+    parts = [records[i : i + size] for i in range(0, len(records), size)]
+    with ProcessPoolExecutor(jobs) as pool:
+        return np.concatenate(list(pool.map(_part_features, parts, *([v] * len(parts) for v in (chain, graph, side)))))
+
+
+def _part_features(records: list[Any], chain: str, graph: Path, side: int) -> np.ndarray:
     import onnxruntime
 
     from countermark.datasets.laundering import parse
 
-    session = onnxruntime.InferenceSession(graph)
-    views = (frames(parse(chain)(load_rgb(r.path)), side, (0.5,)) for r in records)
-    return np.concatenate([session.run(["features"], {"pixels": normalise(view)})[0] for view in views])
-
-
-def _views_and_calibration(records: list[Any]) -> None:
-    from countermark.datasets.laundering import parse
-
-    model, truth = shared(), np.array([r.target for r in records])
-    for chain in CHAINS:
-        raws = [model.raw([parse(chain)(load_rgb(r.path))])[0] for r in records]
-        frame, window = (np.array([getattr(raw, name) for raw in raws]) for name in ("frame", "native"))
-        plain = 1 / (1 + np.exp(-(frame + window)))
-        fused = np.array([model.probability(raw) for raw in raws])
-        rows = ("frame alone", frame), ("window alone", window), ("both, plain sum", plain), ("both, calibrated", fused)
-        for name, score in rows:
-            error = f" ECE {metrics.calibration_error(truth, score):.3f}" if name.startswith("both") else ""
-            rate = metrics.tpr_at_fpr(truth, score)
-            area = metrics.auroc(truth, score)
-            print(f"shipped, {chain or STORED:<20}{name:<18} AUROC {area:.3f} TPR@1% {rate:.3f}{error}")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(graph, options)
+    shown = (frames(parse(chain)(load_rgb(r.path)), side, (0.5,)) for r in records)
+    return np.concatenate([session.run(["features"], {"pixels": normalise(view)})[0] for view in shown])
 
 
 def _progress(done: int, of: int) -> None:
@@ -232,7 +310,7 @@ def _progress(done: int, of: int) -> None:
 
 
 def main() -> None:
-    """Parse the command line and run one of the three."""
+    """Parse the command line and run one of the five."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("table")
@@ -252,6 +330,16 @@ def main() -> None:
     three.add_argument("--step", type=int, default=1, help="measure on every n-th picture")
     three.add_argument("--jobs", type=int, default=2)
     three.set_defaults(run=ablation)
+    four = commands.add_parser("views")
+    four.add_argument("dataset", type=Path)
+    four.add_argument("--step", type=int, default=1, help="measure on every n-th picture")
+    four.add_argument("--jobs", type=int, default=2)
+    four.set_defaults(run=views)
+    five = commands.add_parser("probes")
+    five.add_argument("dataset", type=Path)
+    five.add_argument("--out", type=Path, required=True)
+    five.add_argument("--jobs", type=int, default=2)
+    five.set_defaults(run=probes)
     args = parser.parse_args()
     args.run(args)
 
