@@ -128,6 +128,18 @@ def rotate(pixels: Pixels, degrees: float) -> Pixels:
     return _as_pixels(turned)
 
 
+def turn(pixels: Pixels, degrees: int) -> Pixels:
+    """Turned counter-clockwise by a multiple of 90 degrees, nothing lost."""
+    return np.ascontiguousarray(np.rot90(pixels, round(degrees / 90)))
+
+
+def flip(pixels: Pixels, axis: str) -> Pixels:
+    """Mirrored: `h` left and right, `v` up and down."""
+    if axis not in ("h", "v"):
+        raise UsageError(f"flip takes h or v; {axis!r} given.")
+    return np.ascontiguousarray(pixels[:, ::-1] if axis == "h" else pixels[::-1])
+
+
 def letterbox(pixels: Pixels, share: float) -> Pixels:
     """Black bars above and below, each `share` of the height."""
     bar = round(pixels.shape[0] * share)
@@ -222,6 +234,8 @@ _STEPS: dict[str, tuple[Callable[..., Pixels], tuple[type, ...], bool]] = {
     "gamma": (gamma, (float,), False),
     "saturation": (saturation, (float,), False),
     "rotate": (rotate, (float,), False),
+    "turn": (turn, (int,), False),
+    "flip": (flip, (str,), False),
     "letterbox": (letterbox, (float,), False),
     "overlay": (overlay, (float,), True),
     "screenshot": (screenshot, (), True),
